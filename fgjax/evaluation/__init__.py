@@ -1,0 +1,1 @@
+"""Scoring a split: predictions, accuracies with intervals, confusions, results on disk."""

@@ -1,0 +1,105 @@
+"""Accuracies with their intervals, likelihood and calibration, from the logits of a whole split."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.special import log_softmax
+
+from fgjax.errors import UserError
+from fgjax.evaluation import intervals
+
+
+def summarize(
+    logits: Float[np.ndarray, "n k"],
+    labels: Int[np.ndarray, "n"],
+    coarse_of: Int[np.ndarray, "k"] | None = None,
+) -> dict:
+    """Every figure that is reported for a split.
+
+    Args:
+        logits: unnormalised scores, one row for each example.
+        labels: true classes, in [0, k).
+        coarse_of: family of each class; None where the data set has none.
+
+    Returns:
+        A plain nested dict. ``top1``, ``top5`` (of min(5, k) guesses), ``mean_per_class`` and,
+        with ``coarse_of``, ``coarse`` (the predicted class belongs to the true family) are
+        fractions ``{"value", "low", "high", "n"}`` with 95 % bounds: Wilson intervals, for
+        ``mean_per_class`` that of ``intervals.mean_of_proportions``. ``nll`` is in nats;
+        ``expected_calibration_error`` is a fraction; ``chance`` holds what guessing
+        uniformly would reach; ``n`` counts the examples.
+
+    Raises:
+        UserError: there is no example, or a logit is not finite.
+        ValueError: logits and labels do not fit together.
+    """
+    logits, labels = _checked(logits, labels)
+    n, classes = logits.shape
+    predicted = logits.argmax(axis=1)
+    correct = predicted == labels
+    log_p = log_softmax(logits, axis=1)
+    totals = np.bincount(labels, minlength=classes)
+    estimates = {
+        "top1": intervals.wilson(correct.sum(), n),
+        "top5": intervals.wilson((rank_of_label(logits, labels) < 5).sum(), n),
+        "mean_per_class": intervals.mean_of_proportions(
+            np.bincount(labels[correct], minlength=classes), totals
+        ),
+    }
+    chance = {"top1": 1 / classes, "top5": min(5, classes) / classes, "mean_per_class": 1 / classes}
+    if coarse_of is not None:
+        family = np.asarray(coarse_of)
+        estimates["coarse"] = intervals.wilson((family[predicted] == family[labels]).sum(), n)
+        chance["coarse"] = float(np.mean(family[labels][:, None] == family[None, :]))
+    return {
+        "n": n,
+        **{name: estimate._asdict() for name, estimate in estimates.items()},
+        "nll": float(-log_p[np.arange(n), labels].mean()),
+        "expected_calibration_error": expected_calibration_error(
+            np.exp(log_p.max(axis=1)), correct
+        ),
+        "chance": chance,
+    }
+
+
+def rank_of_label(
+    logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"]
+) -> Int[np.ndarray, "n"]:
+    """How many classes are guessed before the true one; ties go by class index, as in argmax.
+
+    An untrained head gives every class the same logit: breaking ties in favour of the true class
+    would then score 100 %.
+    """
+    own = np.take_along_axis(logits, labels[:, None], axis=1)
+    earlier = np.arange(logits.shape[1]) < labels[:, None]
+    return np.sum((logits > own) | ((logits == own) & earlier), axis=1)
+
+
+def expected_calibration_error(
+    confidence: Float[np.ndarray, "n"], correct: Bool[np.ndarray, "n"], bins: int = 15
+) -> float:
+    """Mean gap between confidence and accuracy over equal-width bins (Guo et al., 2017, eq. 3).
+
+    Bin m holds confidences in ((m - 1) / bins, m / bins].
+    """
+    bin_of = np.clip(np.ceil(np.asarray(confidence, np.float64) * bins).astype(int) - 1, 0, None)
+    gap = np.bincount(bin_of, weights=confidence) - np.bincount(bin_of, weights=correct)
+    return float(np.abs(gap).sum() / len(confidence))
+
+
+def _checked(logits, labels) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, "n"]]:
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"expected logits [n, k] and labels [n], got {logits.shape} and {labels.shape}."
+        )
+    if not len(labels):
+        raise UserError("There is nothing to score: the split has no example; add some images.")
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(f"labels must lie in [0, {logits.shape[1]}), got {np.unique(labels)}.")
+    broken = int(np.sum(~np.isfinite(logits).all(axis=1)))
+    if broken:
+        raise UserError(
+            f"The network's output is not finite for {broken} of {len(labels)} examples; it has "
+            "diverged: lower the learning rate or go back to an earlier checkpoint."
+        )
+    return logits, labels
