@@ -1,0 +1,123 @@
+"""The straight line from images to logits, assembled from its parts.
+
+    images -> backbone -> hierarchy -> merge -> attention -> pooling -> head -> outputs
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import flax.struct
+from jaxtyping import Array, Float, Int
+
+from fgjax.models import attention, backbones, heads, merges, pooling
+from fgjax.models.context import Context
+from fgjax.vocabulary import Hierarchy
+
+
+@flax.struct.dataclass
+class Outputs:
+    """The logits and everything that was met on the way, so that no analysis reaches inside.
+
+    Attributes:
+        logits: class scores, float32.
+        embedding: what the head reads.
+        hierarchy: the backbone's feature maps by level.
+        merged: the same after merge and attention.
+        maps: attention maps by level, empty without attention.
+    """
+
+    logits: Float[Array, "b k"]
+    embedding: Float[Array, "b d"]
+    hierarchy: Hierarchy
+    merged: Hierarchy
+    maps: dict[str, Float[Array, "b h w m"]]
+
+
+class Recognizer(nn.Module):
+    """backbone -> merge -> attention -> pooling -> head; ``merge`` and ``attention`` may be None.
+
+    The backbone's levels stand at the top of the parameter tree, beside the other groups.
+    """
+
+    backbone: nn.Module
+    pooling: nn.Module
+    head: nn.Module
+    merge: nn.Module | None = None
+    attention: nn.Module | None = None
+
+    def setup(self):
+        nn.share_scope(self, self.backbone)
+
+    def __call__(
+        self, inputs: Float[Array, "b h w 3"] | Hierarchy, ctx: Context, start: str | None = None
+    ) -> Outputs:
+        """Recognise normalised images, or go on from a stored hierarchy.
+
+        Args:
+            inputs: images; or, with ``start``, the levels computed before it.
+            ctx: how the pass is made.
+            start: the first level to compute; "merge" enters behind the whole backbone.
+        """
+        hierarchy, merged, maps, selected = self._maps(inputs, ctx, start)
+        embedding = self.pooling(selected, ctx.at("pooling"), maps)
+        logits = self.head(embedding, ctx.at("head"))
+        return Outputs(logits, embedding, hierarchy, merged, maps)
+
+    def features(self, images: Float[Array, "b h w 3"], ctx: Context) -> Hierarchy:
+        """The backbone alone: what a frozen trunk computes and a cache stores."""
+        return self.backbone(images, ctx)
+
+    def contributions(
+        self,
+        inputs: Float[Array, "b h w 3"] | Hierarchy,
+        classes: Int[Array, " b"],
+        ctx: Context,
+        others: Int[Array, " b"] | None = None,
+        start: str | None = None,
+    ) -> Float[Array, "b h w"]:
+        """Each location's exact share of the score of ``classes``, or of its lead over ``others``.
+
+        The shares sum to the score less the head's bias (see ``pooling.contributions``).
+        """
+        maps, selected = self._maps(inputs, ctx, start)[2:]
+        embedding = self.pooling(selected, ctx.at("pooling"), maps)
+        direction = self.head.direction(embedding, classes)
+        if others is not None:
+            direction = direction - self.head.direction(embedding, others)
+        return self.pooling.contributions(selected, direction, ctx.at("pooling"))
+
+    def _maps(self, inputs, ctx, start):
+        hierarchy = inputs if start == "merge" else self.backbone(inputs, ctx, start)
+        merged, maps = hierarchy, {}
+        if self.merge is not None:
+            merged = self.merge(merged, ctx.at("merge"))
+        if self.attention is not None:
+            merged, maps = self.attention(merged, ctx.at("attention"))
+        chosen = tuple(merged[level] for level in self.pooling.levels)
+        return hierarchy, merged, maps, self.head.stem(chosen, ctx.at("head"))
+
+
+def build(model, classes: int, **backbone_options) -> Recognizer:
+    """The recogniser that ``config.model`` describes, for ``classes`` classes.
+
+    Args:
+        model: mapping with the parts' options, each with its ``name``; see ``fgjax.config``.
+        classes: number of classes.
+        **backbone_options: what the pretrained weights ask of the backbone.
+
+    Raises:
+        UserError: an unknown part or option, or parts that do not fit each other.
+    """
+
+    def options(part):
+        return {key: value for key, value in model[part].items() if key not in ("name", "weights")}
+
+    return Recognizer(
+        backbone=backbones.create(
+            model["backbone"]["name"], **options("backbone") | backbone_options
+        ),
+        merge=merges.create(model["merge"]["name"], **options("merge")),
+        attention=attention.create(model["attention"]["name"], **options("attention")),
+        pooling=pooling.create(model["pooling"]["name"], **options("pooling")),
+        head=heads.create(model["head"]["name"], classes=classes, **options("head")),
+    )

@@ -1,0 +1,126 @@
+"""Checkpoints that survive a kill: saved whole, verified on the way back.
+
+Layout: ``WORKDIR/checkpoints/STEP/`` with one Orbax item for each part of the state (``params``,
+``batch_stats``, ``constants``, ``opt_state``, ``ema``, ``aux``) and ``meta``, a JSON item with the
+step, the state of the data iterator, the config, the resolved schedule and a digest of the rest.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
+
+from fgjax import trees
+from fgjax.errors import UserError
+from fgjax.training.state import TrainState
+
+ITEMS = ("params", "batch_stats", "constants", "opt_state", "ema", "aux")
+LATEST = 2
+
+
+def manager(workdir: Path, keep_best: bool) -> ocp.CheckpointManager:
+    """Orbax's manager of a run: the two latest checkpoints and, if asked, the best one."""
+    policies = [preservation.LatestN(LATEST)]
+    best = None
+    if keep_best:
+        best = _top1
+        policies.append(preservation.BestN(get_metric_fn=best, n=1))
+    options = ocp.CheckpointManagerOptions(
+        best_fn=best,
+        preservation_policy=preservation.AnyPreservationPolicy(policies),
+        create=True,
+    )
+    return ocp.CheckpointManager((workdir / "checkpoints").absolute(), options=options)
+
+
+def _top1(metrics: Mapping[str, float]) -> float:
+    return metrics["top1"]
+
+
+def save(
+    checkpoints: ocp.CheckpointManager,
+    state: TrainState,
+    meta: Mapping[str, Any],
+    metrics: Mapping[str, float] | None = None,
+) -> None:
+    """Save the state in the background; a half-written checkpoint is never taken for a whole one."""
+    items = {name: getattr(state, name) for name in ITEMS if getattr(state, name)}
+    host = jax.device_get(items)
+    step = int(state.step)
+    record = {**meta, "step": step, "items": sorted(items), "digest": trees.digest(host)}
+    checkpoints.save(
+        step,
+        args=ocp.args.Composite(
+            meta=ocp.args.JsonSave(record),
+            **{name: ocp.args.StandardSave(value) for name, value in host.items()},
+        ),
+        metrics=dict(metrics) if metrics else None,
+    )
+
+
+def steps(workdir: Path) -> list[int]:
+    """Steps of the finished checkpoints of a run, oldest first."""
+    folder = workdir / "checkpoints"
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(path.name) for path in found if path.name.isdigit())
+
+
+def read_meta(workdir: Path, step: int) -> dict[str, Any]:
+    """The JSON record of a checkpoint."""
+    return ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(
+        (workdir / "checkpoints" / str(step) / "meta").absolute()
+    )
+
+
+def read(workdir: Path, step: int, names: tuple[str, ...] = ITEMS) -> dict[str, Any]:
+    """Items of one checkpoint as nested dictionaries of NumPy arrays; the digest is verified
+    when every item is read.
+
+    Raises:
+        UserError: the checkpoint is damaged.
+    """
+    folder = (workdir / "checkpoints" / str(step)).absolute()
+    try:
+        meta = read_meta(workdir, step)
+        present = [name for name in names if name in meta["items"]]
+        items = {name: _read_item(folder / name) for name in present}
+    except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file.
+        raise UserError(f"the checkpoint {folder} cannot be read ({_first_line(error)})") from error
+    if present == [name for name in ITEMS if name in meta["items"]]:
+        if trees.digest(items) != meta["digest"]:
+            raise UserError(f"the checkpoint {folder} is damaged: its digest does not match")
+    return items
+
+
+def _read_item(folder: Path) -> Any:
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        return checkpointer.restore(folder)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
+
+
+def latest_whole(
+    workdir: Path, report: Callable[[str], None]
+) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
+    """The newest undamaged checkpoint, as (step, items, meta); None if there is none.
+
+    A damaged one is reported and set aside under ``WORKDIR/damaged-checkpoints``.
+    """
+    for step in reversed(steps(workdir)):
+        try:
+            return step, read(workdir, step), read_meta(workdir, step)
+        except UserError as error:
+            aside = workdir / "damaged-checkpoints" / str(step)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            shutil.move(workdir / "checkpoints" / str(step), aside)
+            report(f"{error}; it was moved to {aside}, and the one before it is used")
+    return None

@@ -1,0 +1,109 @@
+"""One step function on one device or many: compiled here, and nowhere else.
+
+Under ``jax.jit`` over a one-axis mesh the batch is sharded, the state is replicated and every
+reduction is global by itself; ``axis_name`` is None and the collectives below do nothing. Under
+``jax.pmap`` each device sees its shard, and the same collectives do the reductions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
+
+from fgjax.errors import UserError
+
+AXIS = "data"
+MODES = ("jit", "pmap")
+
+
+def psum(tree: Any, axis_name: str | None) -> Any:
+    """Sum over the devices."""
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def example_index(local: int, axis_name: str | None) -> Int[Array, " b"]:
+    """Position in the global batch of each of the ``local`` examples that this program sees."""
+    shard = 0 if axis_name is None else jax.lax.axis_index(axis_name)
+    return shard * local + jnp.arange(local)
+
+
+def make_mesh(devices: int | None = None) -> Mesh:
+    """A one-axis mesh over the first ``devices`` devices (all of them by default)."""
+    count = devices or jax.device_count()
+    return jax.make_mesh(
+        (count,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:count]
+    )
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """A fresh copy of the tree on every device; the source may be donated or freed safely."""
+    sharding = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda leaf: jax.device_put(_owned(leaf), sharding), tree)
+
+
+def _owned(leaf: Any) -> Any:
+    # device_put of a jax.Array aliases its buffer, and donating the replica would delete it.
+    return jnp.copy(leaf) if isinstance(leaf, jax.Array) else leaf
+
+
+def shard(batch: Any, mesh: Mesh) -> Any:
+    """A host batch spread over the devices along its first axis."""
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    return jax.tree.map(
+        lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), batch
+    )
+
+
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+    """Raises UserError unless every device gets the same, even number of examples."""
+    if batch_size % mesh.size:
+        raise UserError(
+            f"data.batch_size is {batch_size}, which {mesh.size} devices cannot share equally; "
+            f"choose a multiple of {mesh.size}"
+        )
+
+
+def compile_step(
+    step: Callable[..., Any], mode: str, mesh: Mesh, donate: bool = True
+) -> Callable[..., Any]:
+    """Compile ``step(state, batch, axis_name=…) -> (replicated tree, …)`` for the mesh.
+
+    Args:
+        step: a pure function whose outputs are the same on every device.
+        mode: "jit" (default everywhere) or "pmap".
+        mesh: the devices.
+        donate: let the new state take the old one's memory.
+
+    Raises:
+        UserError: an unknown mode.
+    """
+    donated = (0,) if donate else ()
+    if mode == "jit":
+        replicated = NamedSharding(mesh, PartitionSpec())
+        sharded = NamedSharding(mesh, PartitionSpec(AXIS))
+        return jax.jit(
+            lambda state, batch: step(state, batch, axis_name=None),
+            in_shardings=(replicated, sharded),
+            out_shardings=replicated,
+            donate_argnums=donated,
+        )
+    if mode == "pmap":
+        mapped = jax.pmap(
+            lambda state, batch: step(state, batch, axis_name=AXIS),
+            axis_name=AXIS,
+            in_axes=(None, 0),
+            out_axes=None,
+            devices=list(mesh.devices.flat),
+        )
+        return lambda state, batch: mapped(state, _stack(batch, mesh.size))
+    raise UserError(f"train.parallel is {mode!r}; choose one of {', '.join(MODES)}")
+
+
+def _stack(batch: Any, devices: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)

@@ -1,0 +1,207 @@
+"""One optimisation step: a pure function of the state and a batch.
+
+The gradient is taken of the trained leaves only. A frozen prefix is therefore never
+differentiated: it costs its forward pass, no backward pass, no optimiser memory, and its
+batch-norm statistics do not move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from fgjax.finetune import groups
+from fgjax.finetune.optimizer import Optimizer, trained_leaves, update
+from fgjax.finetune.schedule import Phase, rate_at
+from fgjax.models.context import BATCH_NORM_MODES, Context
+from fgjax.training import parallel
+from fgjax.training.objectives import Objective
+from fgjax.training.state import TrainState, variables
+
+Batch = Mapping[str, Any]
+
+
+class StepSettings(NamedTuple):
+    """What is fixed while a phase lasts; it selects the compiled program.
+
+    Attributes:
+        phase: who trains, at which rates.
+        apply: ``(variables, inputs, ctx, start, **linen) -> outputs`` (``module.apply``).
+        start: the level at which stored features enter, or None when the batch holds images.
+        prepare: ``(batch, keys) -> (inputs, targets)``: augmentation and mixing, on the device.
+        objective: what is minimised.
+        optimizer: the optimiser of every group.
+        assignment: {path: group} of every parameter.
+        batch_norm: paths of batch-norm scales and biases.
+        dtype: dtype of the activations.
+        seed: seed of every random choice of the run.
+        clip_norm: largest global gradient norm over the trained leaves, or None.
+        ema_decay: decay of the moving average, or None.
+        accumulate: number of equal parts a batch is processed in.
+    """
+
+    phase: Phase
+    apply: Callable[..., Any]
+    start: str | None
+    prepare: Callable[[Batch, Key[Array, " b"]], tuple[Any, Float[Array, "b k"]]]
+    objective: Objective
+    optimizer: Optimizer
+    assignment: Mapping[str, str]
+    batch_norm: frozenset[str]
+    dtype: Any
+    seed: int
+    clip_norm: float | None
+    ema_decay: float | None
+    accumulate: int
+
+
+def train_step(
+    state: TrainState, batch: Batch, *, settings: StepSettings, axis_name: str | None
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """Take one step: the next state, and the means of what was logged."""
+    key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
+    index = parallel.example_index(len(batch["label"]), axis_name)
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+    inputs, targets = settings.prepare(batch, keys)
+
+    parts = groups.split(state.params, settings.assignment)
+    trained = trained_leaves(parts, settings.phase, settings.batch_norm)
+    learn = {"inputs": inputs, "targets": targets, "label": batch["label"], "mask": batch["mask"]}
+    gradients, batch_stats, carried, metrics = _gradients(
+        state, trained, learn, key, settings, axis_name
+    )
+    gradients, norm = _clip(gradients, settings.clip_norm)
+    params, opt_state = _apply_gradients(state, trained, gradients, settings)
+    metrics |= {"gradient_norm": norm} | {
+        f"rate/{interval.group}": rate_at(interval, state.step)
+        for interval in settings.phase.intervals
+    }
+    ema = _moving_average(state.ema, state.step, params, batch_stats, settings.ema_decay)
+    state = state.replace(
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        ema=ema,
+        aux=carried,
+    )
+    return state, metrics
+
+
+def _gradients(state, trained, batch, key, settings, axis_name):
+    """Gradients and metrics of the masked mean loss, over the batch's parts and the devices."""
+    count = parallel.psum(jnp.sum(batch["mask"]), axis_name)
+    differentiate = jax.value_and_grad(_loss, has_aux=True)
+
+    def one(batch_stats, carried, examples):
+        (_, (aux, means)), gradients = differentiate(
+            trained, state, batch_stats, carried, examples, count, key, settings, axis_name
+        )
+        return (gradients, means), aux.batch_stats, aux.carried
+
+    run = one if settings.accumulate == 1 else partial(_accumulate, one, settings.accumulate)
+    sums, batch_stats, carried = run(state.batch_stats, state.aux, batch)
+    gradients, metrics = parallel.psum(sums, axis_name)
+    return gradients, batch_stats, carried, metrics
+
+
+def _accumulate(one, parts, batch_stats, carried, batch):
+    """``one`` over the equal parts of a batch in turn, its sums added up."""
+    batches = jax.tree.map(lambda leaf: _interleave(leaf, parts), batch)
+    first = jax.tree.map(lambda leaf: leaf[0], batches)
+    shapes = jax.eval_shape(one, batch_stats, carried, first)[0]
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def body(carry, examples):
+        sums, batch_stats, carried = carry
+        new, batch_stats, carried = one(batch_stats, carried, examples)
+        return (jax.tree.map(jnp.add, sums, new), batch_stats, carried), None
+
+    return jax.lax.scan(body, (zeros, batch_stats, carried), batches)[0]
+
+
+def _interleave(leaf: Array, parts: int) -> Array:
+    # Pairs (2i, 2i + 1) stay together, as losses over neighbours need; strided parts keep every
+    # device's share of the batch on that device.
+    if leaf.shape[0] % (2 * parts) == 0:
+        pairs = leaf.reshape(-1, parts, 2, *leaf.shape[1:])
+        return jnp.moveaxis(pairs, 1, 0).reshape(parts, -1, *leaf.shape[1:])
+    return jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
+
+
+def _loss(trained, state, batch_stats, carried, batch, count, key, settings, axis_name):
+    """This device's part of the mean loss, and of every metric's mean."""
+    context = Context(
+        train=True,
+        bn=tuple(
+            (interval.group, BATCH_NORM_MODES[interval.bn]) for interval in settings.phase.intervals
+        ),
+        axis_name=axis_name,
+        dtype=settings.dtype,
+    )
+
+    def apply(leaves, inputs, batch_stats=batch_stats):
+        params = _with_leaves(state.params, leaves)
+        outputs, moved = settings.apply(
+            variables(params, batch_stats, state.constants),
+            inputs,
+            context,
+            settings.start,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        return outputs, {**batch_stats, **moved.get("batch_stats", {})}
+
+    values, aux = settings.objective(apply, trained, {**batch, "carried": carried}, key)
+    means = {
+        name: jnp.sum(value * batch["mask"]) / count
+        for name, value in {"loss": values, **aux.metrics}.items()
+    }
+    return means["loss"], (aux, means)
+
+
+def _with_leaves(params: Mapping, parts: Mapping[str, groups.Leaves]) -> dict:
+    """The parameter tree with the trained leaves in their places."""
+    new = {path: leaf for leaves in parts.values() for path, leaf in leaves.items()}
+    return groups.unflatten(groups.flatten(params) | new)
+
+
+def _clip(gradients, clip_norm):
+    norm = optax.global_norm(gradients)
+    if clip_norm is None:
+        return gradients, norm
+    scale = jnp.minimum(1.0, clip_norm / jnp.maximum(norm, 1e-12))
+    return jax.tree.map(lambda g: g * scale, gradients), norm
+
+
+def _apply_gradients(state, trained, gradients, settings):
+    opt_state, new = dict(state.opt_state), {}
+    for interval in settings.phase.intervals:
+        group = interval.group
+        new[group], opt_state[group] = update(
+            settings.optimizer,
+            interval,
+            state.step,
+            gradients[group],
+            opt_state[group],
+            trained[group],
+        )
+    return _with_leaves(state.params, new), opt_state
+
+
+def _moving_average(ema, step, params, batch_stats, decay):
+    """The moving average after a step; its decay rises to ``decay`` over the first steps.
+
+    Written so that a leaf that does not move is its own average, bit for bit.
+    """
+    if decay is None:
+        return ema
+    rate = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    new = {"params": params, "batch_stats": batch_stats}
+    return jax.tree.map(lambda old, leaf: old + rate * (leaf - old), ema, new)
