@@ -1,0 +1,1 @@
+"""The hierarchy measured: where the fine detail lives, what is lost, and what to change."""

@@ -1,0 +1,95 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsClassifier
+
+from fgjax.analysis import probes
+
+
+def examples(n, d, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    centres = np.random.default_rng(99).normal(size=(classes, d))
+    return (centres[labels] + 2 * rng.normal(size=(n, d)) + 3.0).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("shape", [(60, 12), (30, 80)], ids=["tall", "wide"])
+@pytest.mark.parametrize("strength", [1e-3, 1.0, 100.0])
+def test_ridge_is_that_of_scikit_learn(shape, strength):
+    x, y = examples(*shape)
+    spectrum = probes.decompose(x)
+    probe = probes.ridge(spectrum, y, 4, strength)
+    penalty = strength * np.var(x, axis=0, dtype=np.float64).sum()
+    reference = Ridge(alpha=penalty).fit(x.astype(np.float64), np.eye(4)[y])
+    np.testing.assert_allclose(probe.weights, reference.coef_.T, rtol=1e-4, atol=1e-6)
+    queries, _ = examples(20, shape[1], seed=1)
+    np.testing.assert_allclose(
+        probes.read(probe, queries), reference.predict(queries), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_strength_is_chosen_by_held_out_examples_alone():
+    x, y = examples(40, 60)
+    held, held_labels = examples(200, 60, seed=1)
+    spectrum = probes.decompose(x)
+    scores = {
+        s: probes.accuracy(probes.ridge(spectrum, y, 4, s), held, held_labels)
+        for s in probes.STRENGTHS
+    }
+    chosen = probes.fit(spectrum, y, held, held_labels, 4)
+    best = max(scores.values())
+    assert scores[chosen.strength] == best
+    assert chosen.strength == max(s for s, score in scores.items() if score == best)
+    # The weakest strength fits the training examples best, so they did not choose.
+    assert chosen.strength > min(probes.STRENGTHS)
+
+
+def test_constant_features_predict_the_most_frequent_class():
+    x, y = np.ones((9, 3)), np.array([0, 1, 1, 1, 2, 1, 2, 0, 1])
+    probe = probes.ridge(probes.decompose(x), y, 3, 1.0)
+    assert (probes.read(probe, x).argmax(1) == 1).all()
+
+
+def test_nearest_neighbours_are_those_of_scikit_learn():
+    x, y = examples(80, 6)
+    queries, _ = examples(33, 6, seed=1)
+    votes = probes.nearest_neighbours(x, y, queries, 4, k=5, block=10)
+    reference = KNeighborsClassifier(5, metric="cosine").fit(x, y)
+    np.testing.assert_allclose(votes, reference.predict_proba(queries), atol=1e-12)
+
+
+def test_second_order_has_the_inner_products_of_the_full_bilinear_feature():
+    maps = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
+    feature = np.asarray(probes.second_order(jnp.asarray(maps)))
+    flat = maps.reshape(3, 20, 6).astype(np.float64)
+    full = np.einsum("bpi,bpj->bij", flat, flat).reshape(3, -1) / 20
+    full = np.sign(full) * np.sqrt(np.abs(full))
+    full /= np.linalg.norm(full, axis=1, keepdims=True)
+    assert feature.shape == (3, 21)
+    np.testing.assert_allclose(feature @ feature.T, full @ full.T, atol=1e-5)
+
+
+def test_second_order_stays_within_its_limit():
+    maps = jnp.ones((2, 3, 3, 10))
+    feature = probes.second_order(maps, limit=4)
+    assert feature.shape == (2, 10)
+    np.testing.assert_allclose(np.linalg.norm(feature, axis=1), 1.0, rtol=1e-5)
+
+
+def test_second_order_tells_apart_what_the_average_cannot():
+    """Two channels with equal means, that fire together or apart: only co-occurrence differs."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 2
+    first = rng.random((80, 4, 4)) > 0.5
+    second = np.where(labels[:, None, None] == 0, first, ~first)
+    first[:, 0, 0] ^= first.mean((1, 2)) > 0.5
+    maps = jnp.asarray(np.stack([first, second], -1), jnp.float32)
+    held = slice(40, 80)
+    result = {}
+    for name, describe in {"average": probes.average, "second": probes.second_order}.items():
+        x = np.asarray(describe(maps))
+        probe = probes.ridge(probes.decompose(x[:40]), labels[:40], 2, 1e-3)
+        result[name] = probes.accuracy(probe, x[held], labels[held])
+    assert result["second"] == 1.0
+    assert result["average"] < 0.9
