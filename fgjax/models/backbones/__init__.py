@@ -1,0 +1,101 @@
+"""Backbones: images in, the hierarchy conv1 ... conv5 out."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fgjax.errors import UserError
+from fgjax.models.backbones import efficientnet_lite, resnet, vgg
+from fgjax.models.backbones.base import Backbone
+from fgjax.models.context import Context
+from fgjax.models.cost import multiply_adds
+
+# family: (builder, {name: its options})
+FAMILIES = {
+    "efficientnet_lite": (efficientnet_lite.efficientnet_lite, efficientnet_lite.VARIANTS),
+    "resnet": (resnet.resnet, resnet.VARIANTS),
+    "vgg": (vgg.vgg, vgg.VARIANTS),
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names that :func:`create` knows."""
+    return tuple(name for _, variants in FAMILIES.values() for name in variants)
+
+
+def family(name: str) -> str:
+    """The family of a backbone, e.g. "resnet"; UserError for a name that does not exist."""
+    for key, (_, variants) in FAMILIES.items():
+        if name in variants:
+            return key
+    raise UserError(f"There is no backbone {name!r}; choose one of {', '.join(names())}.")
+
+
+def create(name: str, **options: Any) -> Backbone:
+    """The backbone ``name``; ``options`` are those of its family's builder.
+
+    Raises:
+        UserError: unknown name or option; the message lists what exists.
+    """
+    build, variants = FAMILIES[family(name)]
+    known = inspect.signature(build).parameters
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise UserError(
+            f"Backbone {name} has no option {', '.join(unknown)}; it has {', '.join(known)}."
+        )
+    return build(**{**variants[name], **options})
+
+
+class LevelInfo(NamedTuple):
+    """What a level is, at one image size.
+
+    Attributes:
+        stride: pixels of the image per pixel of the map.
+        channels: of the map.
+        size: side of the map, in its own pixels.
+        parameters: of the group of that name.
+        multiply_adds: to compute the group's stage for one image.
+    """
+
+    stride: int
+    channels: int
+    size: int
+    parameters: int
+    multiply_adds: int
+
+
+def level_info(backbone: str | Backbone, image_size: int = 224) -> dict[str, LevelInfo]:
+    """A :class:`LevelInfo` for each level; nothing is run."""
+    if isinstance(backbone, str):
+        backbone = create(backbone)
+    ctx = Context()
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    variables = jax.eval_shape(lambda x: backbone.init(jax.random.key(0), x, ctx), images)
+
+    def run(method, start=None):
+        return lambda variables, x: backbone.apply(variables, x, ctx, start, method=method)
+
+    stages = jax.eval_shape(run("stages"), variables, images)
+    hierarchy = jax.eval_shape(run("__call__"), variables, images)
+    costs, inputs = {}, images
+    for step in backbone.steps:
+        group = {key: tree.get(step.name, {}) for key, tree in variables.items()}
+        costs[step.name] = multiply_adds(
+            lambda group, x, step=step: step.clone(name=None).apply(group, x, ctx), group, inputs
+        )
+        inputs = stages[step.name]
+    return {
+        level: LevelInfo(
+            stride=round(image_size / maps.shape[1]),
+            channels=maps.shape[-1],
+            size=maps.shape[1],
+            parameters=sum(x.size for x in jax.tree.leaves(variables["params"].get(level, {}))),
+            multiply_adds=costs[level],
+        )
+        for level, maps in hierarchy.items()
+    }
