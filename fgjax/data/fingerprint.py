@@ -1,0 +1,34 @@
+"""Digests by which data sets are told apart."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+
+def of_files(root: Path, paths: Iterable[Path]) -> str:
+    """SHA-256 over the sorted relative names and the contents of files.
+
+    It does not depend on where the folder lies or when it was copied. Reading every byte costs a
+    few per cent of decoding the same images once.
+    """
+    ordered = sorted(paths)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = pool.map(_digest, ordered)
+        total = hashlib.sha256()
+        for path, digest in zip(ordered, digests, strict=True):
+            total.update(path.relative_to(root).as_posix().encode() + b"\0" + digest)
+    return total.hexdigest()
+
+
+def of_values(*values: object) -> str:
+    """SHA-256 of the values' representations."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,0 +1,128 @@
+"""fgjax's own data sets, prepared once by their TFDS builders and read from the cache folder.
+
+The prepared files lie in ``CACHE/NAME/FINGERPRINT``, where the fingerprint is that of the source,
+so that a subset, or a source that has changed, never passes for another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import logging
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+import requests
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download.util import DownloadError
+
+from fgjax.data import birds, defaults, fingerprint, info, tfds_source
+from fgjax.data.builders import cub200, synthetic_birds
+from fgjax.errors import UserError
+
+
+def open_cub200(config: ml_collections.ConfigDict) -> info.Dataset:
+    """CUB-200-2011 from the official archive, or any folder in its layout.
+
+    Args:
+        config: ``config.data``: dir (None for the archive), cache_dir.
+
+    Raises:
+        UserError: the folder is missing or not in the layout, its files contradict each other,
+            or the archive can be neither found nor downloaded.
+    """
+    cache = defaults.cache_folder(config)
+    folder = None if config.dir is None else _layout_folder(Path(config.dir).expanduser())
+    digest = cub200.SHA256 if folder is None else _layout_fingerprint(folder)
+    builder = cub200.Cub200(
+        folder=folder, data_dir=cache / "cub200" / digest[:16], file_format="array_record"
+    )
+    downloads = cache / "downloads"
+    try:
+        _prepare(builder, downloads)
+    except (requests.RequestException, DownloadError) as error:
+        raise UserError(
+            f"Cannot download {cub200.URL} ({type(error).__name__}); check the network, or place "
+            f"the archive by hand in {downloads / 'manual'} as {cub200.ARCHIVE}, or set data.dir "
+            "to a folder in the layout of CUB_200_2011."
+        ) from error
+    coarse = [cub200.coarse_name(name) for name in builder.info.features["label"].names]
+    return _dataset(builder, digest, coarse, part_names=tuple(builder.info.metadata["part_names"]))
+
+
+def open_synthetic_birds(config: ml_collections.ConfigDict) -> info.Dataset:
+    """The drawn birds, drawn when they are first asked for.
+
+    Args:
+        config: ``config.data``: size, seed, difficulty, counts, cache_dir.
+    """
+    drawing = synthetic_birds.SyntheticBirdsConfig(
+        size=config.size,
+        seed=config.seed,
+        difficulty=config.difficulty,
+        train_per_species=config.counts.train,
+        test_per_species=config.counts.test,
+    )
+    digest = fingerprint.of_values(birds.VERSION, drawing.name)
+    cache = defaults.cache_folder(config)
+    builder = synthetic_birds.SyntheticBirds(
+        config=drawing,
+        data_dir=cache / "synthetic_birds" / digest[:16],
+        file_format="array_record",
+    )
+    _prepare(builder, cache / "downloads")
+    return _dataset(
+        builder,
+        digest,
+        [species.family for species in birds.SPECIES],
+        part_names=birds.PARTS,
+        separating_parts=birds.separating_parts(),
+    )
+
+
+def _layout_folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise UserError(
+            f"The data folder {folder} does not exist; set data.dir to a folder in the layout of "
+            "CUB_200_2011."
+        )
+    inner = folder / "CUB_200_2011"
+    return inner if inner.is_dir() else folder
+
+
+def _layout_fingerprint(folder: Path) -> str:
+    images = (path for path in (folder / "images").rglob("*") if path.is_file())
+    return fingerprint.of_files(folder, [*cub200.annotation_files(folder), *images])
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, downloads: Path) -> None:
+    if builder.data_path.exists():
+        return
+    logging.info("Preparing %s in %s; this is done once.", builder.name, builder.data_path)
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(
+            download_dir=downloads,
+            download_config=tfds.download.DownloadConfig(manual_dir=downloads / "manual"),
+            file_format="array_record",
+        )
+
+
+def _dataset(
+    builder: tfds.core.DatasetBuilder, digest: str, coarse: list[str], **described
+) -> info.Dataset:
+    """The data set of a prepared builder, given the name of the coarse class of each class."""
+    features = builder.info.features
+    description = info.DatasetInfo(
+        name=builder.name,
+        classes=tuple(features["label"].names),
+        fingerprint=digest,
+        coarse_classes=tuple(features["coarse"].names),
+        coarse_of=np.array([features["coarse"].str2int(name) for name in coarse], np.int32),
+        **described,
+    )
+    readers = {
+        split: functools.partial(tfds_source.read, builder, split) for split in builder.info.splits
+    }
+    return info.Dataset(description, readers)
