@@ -1,0 +1,169 @@
+"""Heads: from the pooled vector to the classes' scores, in float32.
+
+Given the vector, every head is linear in it: ``direction`` gives the weights, so that a score is
+⟨direction, pooled⟩ + bias and ``pooling.contributions`` can divide it among the locations.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from fgjax.errors import UserError
+from fgjax.models.context import Context
+from fgjax.models.factory import make
+from fgjax.models.layers import ConvBN, relu6
+from fgjax.ops.normalize import l2_normalize
+
+Maps = tuple[Float[Array, "b _h _w _c"], ...]
+Pooled = Float[Array, "b d"]
+
+
+class Head(nn.Module):
+    """What heads share: an optional layer before the pooling, dropout, and the classes' directions.
+
+    Attributes:
+        classes: number of classes, k.
+        dropout: rate at which pooled values are dropped in training.
+        expand: layer on the map *before* the pooling, such as EfficientNet's 1x1 to 1280.
+    """
+
+    classes: int
+    dropout: float = 0.0
+    expand: nn.Module | None = None
+
+    def stem(self, maps: Maps, ctx: Context) -> Maps:
+        """The maps as the pooling is to see them."""
+        if self.expand is None:
+            return maps
+        if len(maps) != 1:
+            raise UserError(
+                f"model.head.expand widens one map, and the pooling reads {len(maps)}: "
+                "leave expand out or pool one level."
+            )
+        return (self.expand(maps[0], ctx.at("head")),)
+
+    def direction(self, pooled: Pooled, classes: Int[Array, " b"]) -> Pooled:
+        """Weights by which each example's pooled vector enters the score of its class."""
+        raise NotImplementedError
+
+    def _dropped(self, pooled: Pooled, ctx: Context) -> Pooled:
+        if not (ctx.train and self.dropout):
+            return pooled
+        keep = 1 - self.dropout
+        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, pooled.shape)
+        return jnp.where(kept, pooled / keep, 0)
+
+
+class Linear(Head):
+    """``pooled @ kernel + bias``, zero at the start: every class is equally likely."""
+
+    use_bias: bool = True
+
+    @nn.compact
+    def tensors(self, d: int) -> tuple[Float[Array, "d k"], Float[Array, " k"] | float]:
+        """Parameters kernel and bias."""
+        kernel = self.param("kernel", nn.initializers.zeros, (d, self.classes))
+        bias = self.param("bias", nn.initializers.zeros, (self.classes,)) if self.use_bias else 0.0
+        return kernel, bias
+
+    def __call__(self, pooled: Pooled, ctx: Context) -> Float[Array, "b k"]:
+        """The scores."""
+        kernel, bias = self.tensors(pooled.shape[-1])
+        return self._dropped(pooled, ctx) @ kernel + bias
+
+    def direction(self, pooled: Pooled, classes: Int[Array, " b"]) -> Pooled:
+        """See :class:`Head`."""
+        return self.tensors(pooled.shape[-1])[0].T[classes]
+
+
+class Cosine(Head):
+    """``scale`` times the cosine between the pooled vector and each class's weight vector."""
+
+    scale: float = 16.0
+
+    @nn.compact
+    def weights(self, d: int) -> Float[Array, "k d"]:
+        """The classes' unit vectors, from the parameter kernel."""
+        kernel = self.param("kernel", nn.initializers.normal(1.0), (d, self.classes))
+        return l2_normalize(kernel.T)
+
+    def __call__(self, pooled: Pooled, ctx: Context) -> Float[Array, "b k"]:
+        """The scores."""
+        unit = l2_normalize(self._dropped(pooled, ctx))
+        return self.scale * unit @ self.weights(pooled.shape[-1]).T
+
+    def direction(self, pooled: Pooled, classes: Int[Array, " b"]) -> Pooled:
+        """See :class:`Head`."""
+        norm = jnp.linalg.norm(pooled, axis=-1, keepdims=True)
+        return self.scale * self.weights(pooled.shape[-1])[classes] / jnp.where(norm, norm, 1)
+
+
+class LowRankBilinear(Head):
+    """Low-rank bilinear classifier (Kong & Fowlkes 2017), on the pooling "low_rank_bilinear".
+
+    The score of class k is ‖U₊ᵀX‖² - ‖U₋ᵀX‖² + b with U = P V_k and a projection P that the classes
+    share, which is the pooling's. It reads the Gram matrix of the projected features, m x m: the
+    outer product of the features themselves is never formed, nor is any k x m x m weight. V₊ and V₋
+    start equal, so that every score starts at zero, but the gradient does not.
+
+    Attributes:
+        rank: columns of V₊ and V₋ together, even.
+    """
+
+    rank: int = 8
+
+    @nn.compact
+    def tensors(self, d: int) -> tuple[Array, Array, Float[Array, " k"]]:
+        """Parameters positive and negative, V₊ and V₋ of (k, m, rank / 2), and bias."""
+        m = math.isqrt(d)
+        if m * m != d or self.rank % 2:
+            raise UserError(
+                f"model.head low_rank_bilinear reads a Gram matrix by an even rank; it got {d} "
+                f"values and rank {self.rank}: use it on the pooling low_rank_bilinear."
+            )
+        shape = (self.classes, m, self.rank // 2)
+        positive = self.param("positive", nn.initializers.normal(m**-0.5), shape)
+        negative = self.param("negative", lambda key: positive)
+        return positive, negative, self.param("bias", nn.initializers.zeros, (self.classes,))
+
+    def __call__(self, pooled: Pooled, ctx: Context) -> Float[Array, "b k"]:
+        """The scores."""
+        positive, negative, bias = self.tensors(pooled.shape[-1])
+        gram = self._dropped(pooled, ctx).reshape(-1, *2 * positive.shape[1:2])
+
+        def energy(v):
+            return jnp.einsum("bmn,kmr,knr->bk", gram, v, v, optimize="optimal")
+
+        return energy(positive) - energy(negative) + bias
+
+    def direction(self, pooled: Pooled, classes: Int[Array, " b"]) -> Pooled:
+        """See :class:`Head`."""
+        positive, negative = (v[classes] for v in self.tensors(pooled.shape[-1])[:2])
+        weights = positive @ positive.mT - negative @ negative.mT
+        return weights.reshape(pooled.shape)
+
+
+HEADS = {"linear": Linear, "cosine": Cosine, "low_rank_bilinear": LowRankBilinear}
+
+
+def create(name: str, classes: int, expand: int | None = None, **options: Any) -> Head:
+    """The head that ``model.head`` describes, for ``classes`` classes.
+
+    Args:
+        name: "linear", "cosine" or "low_rank_bilinear".
+        classes: number of classes.
+        expand: width of a 1x1 convolution, batch norm and ReLU6 on the map before the pooling.
+        **options: the head's own.
+
+    Raises:
+        UserError: an unknown name or option.
+    """
+    if expand is not None:
+        options["expand"] = ConvBN(expand, activation=relu6)
+    return make("head", HEADS, name, {"classes": classes, **options})

@@ -1,0 +1,61 @@
+"""First-order baselines: average and generalised-mean pooling."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fgjax.models.context import Context
+from fgjax.models.pooling.base import Maps, Part, Pooling, Weights, require
+
+
+class Average(Pooling):
+    """Mean over locations of each map, concatenated."""
+
+    def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
+        """See :class:`Pooling`."""
+        return [Part(lambda w, x=x: weighted_sum(x, w), lambda z: z) for x in maps]
+
+
+class GeM(Pooling):
+    """Generalised mean (Σ_p max(x_p, ε)^q / n)^(1/q) of each map, after Radenović et al. 2018.
+
+    Attributes:
+        power: q, 1 for the average and large for the maximum; where training starts.
+        trainable: learn q, one for all channels of a map.
+    """
+
+    power: float = 3.0
+    trainable: bool = True
+    epsilon: float = 1e-6
+
+    def validate(self) -> None:
+        """See :class:`Pooling`."""
+        super().validate()
+        require(self.power > 0, f"power is {self.power}: give a positive number")
+
+    @nn.compact
+    def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
+        """See :class:`Pooling`."""
+        return [self._part(x, level) for x, level in zip(maps, self.levels, strict=True)]
+
+    def _part(self, x: Array, level: str) -> Part:
+        power = self.power
+        if self.trainable:
+            power = self.param(f"power_{level}", nn.initializers.constant(self.power), ())
+        x = jnp.maximum(x.astype(jnp.float32), self.epsilon)
+        # Of degree 1 in x: powers of x / largest cannot overflow, and its gradient cancels.
+        largest = jax.lax.stop_gradient(x.max((1, 2)))
+        relative = x / largest[:, None, None]
+        return Part(
+            lambda w: weighted_sum(relative**power, w),
+            lambda z: largest * jnp.maximum(z, jnp.finfo(z.dtype).tiny) ** (1 / power),
+        )
+
+
+def weighted_sum(x: Float[Array, "b h w c"], weights: Weights | None) -> Float[Array, "b c"]:
+    """Σ_p w_p x_p in float32."""
+    x = x.astype(jnp.float32)
+    return (x if weights is None else x * weights[..., None]).sum((1, 2))
