@@ -1,0 +1,114 @@
+"""Test-time views: the network's opinion, averaged over crops, mirror images and scales.
+
+A config declares them in one line, ``views = "ten_crop"`` or ``views = ("center", "flip@1.25")``.
+A view is a name of ``data.views.VIEWS``, with ``@scale`` if it is to be magnified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from fgjax.data import views as crops
+from fgjax.errors import UserError
+
+PRESETS = {
+    "single": ("center",),
+    "mirrored": ("center", "flip"),
+    "five_crop": crops.FIVE_CROP,
+    "ten_crop": crops.TEN_CROP,
+}
+AVERAGES = ("probabilities", "logits")
+
+Apply = Callable[[Num[Array, "b s s 3"]], Float[Array, "b k"]]
+
+
+def resolve(views: str | Sequence[str]) -> tuple[str, ...]:
+    """The views that a config declares: the name of a preset, or the views themselves.
+
+    Raises:
+        UserError: a preset, view or scale is unknown, or there is no view.
+    """
+    if isinstance(views, str):
+        if views not in PRESETS:
+            raise UserError(f"Unknown set of views {views!r}; choose from {', '.join(PRESETS)}.")
+        return PRESETS[views]
+    if not views:
+        raise UserError('evaluate.views is empty; name at least one view, such as "center".')
+    for view in views:
+        _parse(view)
+    return tuple(views)
+
+
+def cut(images: Num[Array, "b c c 3"], view: str, size: int) -> Num[Array, "b s s 3"]:
+    """One view of every image, ``size`` pixels wide.
+
+    A scale of 1.25 cuts a window of ``size / 1.25`` pixels and enlarges it bilinearly to ``size``,
+    so that every view fits the same network. Scales below 1 see more than the usual crop.
+
+    Args:
+        images: squares with room around the crop (a canvas larger than ``size``), in pixels.
+        view: e.g. "flip" or "center@1.25"; static.
+        size: side of the network's input; static.
+
+    Raises:
+        UserError: the images are too small for the view.
+    """
+    name, scale = _parse(view)
+    window, canvas = round(size / scale), images.shape[1]
+    off_center = crops.VIEWS[name][:2] != crops.VIEWS["center"][:2]
+    if window > canvas or (off_center and window == canvas):
+        raise UserError(
+            f"Images of {canvas} pixels are too small for the view {view!r} at {size} pixels; "
+            "evaluate with a larger canvas or without this view."
+        )
+    crop, _ = crops.take(images, jnp.zeros((len(images), 4)), name, window)
+    if window == size:
+        return crop
+    shape = (len(images), size, size, images.shape[-1])
+    return jax.image.resize(crop.astype(jnp.float32), shape, "bilinear")
+
+
+def averaged(
+    apply: Apply, views: Sequence[str], size: int, average: str = "probabilities"
+) -> Apply:
+    """The function that applies a network to every view and averages.
+
+    The views go through one after the other, so that memory is that of a single view.
+
+    Args:
+        apply: a network on images of ``size`` pixels.
+        views: what ``resolve`` returned.
+        size: side of the network's input.
+        average: "probabilities" (the result is the logarithm of their mean) or "logits".
+
+    Raises:
+        UserError: unknown kind of average; when called, images too small for a view.
+    """
+    if average not in AVERAGES:
+        raise UserError(f"Cannot average {average!r}; choose from {', '.join(AVERAGES)}.")
+
+    def apply_all(images: Num[Array, "b c c 3"]) -> Float[Array, "b k"]:
+        logits = jnp.stack([apply(cut(images, view, size)) for view in views]).astype(jnp.float32)
+        if average == "logits":
+            return logits.mean(axis=0)
+        log_p = jax.nn.log_softmax(logits, axis=-1)
+        return jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(views))
+
+    return apply_all
+
+
+def _parse(view: str) -> tuple[str, float]:
+    name, _, scale = view.partition("@")
+    if name not in crops.VIEWS:
+        raise UserError(f"Unknown view {view!r}; choose from {', '.join(crops.VIEWS)}.")
+    try:
+        factor = float(scale or 1)
+    except ValueError:
+        factor = 0.0
+    if not 0.1 <= factor <= 10:
+        raise UserError(f'The scale of the view {view!r} must be a number such as "{name}@1.25".')
+    return name, factor
