@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fgjax.analysis import intervals
+from fgjax.evaluation import intervals
 
 
 def effective_rank(eigenvalues: Float[np.ndarray, " d"]) -> float:
@@ -95,11 +95,11 @@ def lost(
 
     Returns:
         ``lost``: share right before and wrong after. ``gained``: the reverse. ``net``: accuracy
-        after minus before, with its paired 95 % interval.
+        after minus before. Each with its 95 % interval.
     """
     before, after = np.asarray(before, bool), np.asarray(after, bool)
     return {
-        "lost": intervals.proportion(before & ~after),
-        "gained": intervals.proportion(~before & after),
-        "net": intervals.paired_difference(after, before),
+        "lost": intervals.wilson(np.sum(before & ~after), len(before))._asdict(),
+        "gained": intervals.wilson(np.sum(~before & after), len(before))._asdict(),
+        "net": intervals.paired_bootstrap(after, before)._asdict(),
     }

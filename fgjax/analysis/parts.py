@@ -1,7 +1,8 @@
 """Do units and maps point at annotated parts? Pointing game, PCK, IoU, response maps, occlusion.
 
-Points are (y, x) in the pixels of the image they are compared on, boxes (top, left, bottom,
-right); places on a map are turned into pixels by :func:`to_pixels`.
+Points are (y, x) and boxes (top, left, bottom, right), in pixels of the image that the network
+saw and in the continuous coordinates of ``fgjax.ops.boxes``: the centre of the first pixel is
+(0.5, 0.5). Places on a map are turned into pixels by :func:`to_pixels`.
 """
 
 from __future__ import annotations
@@ -19,29 +20,7 @@ def to_pixels(
     row: Int[np.ndarray, ...], column: Int[np.ndarray, ...], map_size: int, image_size: int
 ) -> Float[np.ndarray, "... 2"]:
     """Centre, in pixels, of a location of a map that covers the image."""
-    stride = image_size / map_size
-    return (np.stack([row, column], -1) + 0.5) * stride - 0.5
-
-
-def place(
-    points: Float[np.ndarray, "b p 3"], affine: Float[np.ndarray, "b 4"], image_size: int
-) -> tuple[Float[np.ndarray, "b p 2"], Bool[np.ndarray, "b p"]]:
-    """Annotated (y, x, visible) in original pixels as points of the cropped image.
-
-    ``affine`` is (scale_y, scale_x, shift_y, shift_x) of each image. A part outside the crop
-    counts as not visible.
-    """
-    placed = points[..., :2] * affine[:, None, :2] + affine[:, None, 2:]
-    inside = np.all((placed >= 0) & (placed <= image_size - 1), axis=-1)
-    return placed, inside & (points[..., 2] > 0)
-
-
-def place_boxes(
-    boxes: Float[np.ndarray, "b 4"], affine: Float[np.ndarray, "b 4"], image_size: int
-) -> Float[np.ndarray, "b 4"]:
-    """Boxes in original pixels as boxes of the cropped image, clipped to it; nan where none."""
-    scale, shift = np.tile(affine[:, :2], 2), np.tile(affine[:, 2:], 2)
-    return np.clip(boxes * scale + shift, 0, image_size)
+    return (np.stack([row, column], -1) + 0.5) * (image_size / map_size)
 
 
 def hits(
@@ -115,7 +94,7 @@ def box_masks(boxes: Float[np.ndarray, "b 4"], size: int) -> Bool[np.ndarray, "b
 
 def disc_masks(points: Float[np.ndarray, "... 2"], size: int, radius: float) -> np.ndarray:
     """Discs around points as masks ``[... size size]``: what stands for a part without a mask."""
-    y, x = np.mgrid[:size, :size]
+    y, x = np.mgrid[:size, :size] + 0.5
     return np.hypot(y - points[..., 0, None, None], x - points[..., 1, None, None]) <= radius
 
 
@@ -147,7 +126,7 @@ def at_points(
     """Features of the location that holds each point; points outside take the nearest one."""
     height, width = maps.shape[1:3]
     scale = jnp.asarray([height, width]) / image_size
-    place = jnp.clip((points + 0.5) * scale, 0, jnp.asarray([height, width]) - 1).astype(jnp.int32)
+    place = jnp.clip(points * scale, 0, jnp.asarray([height, width]) - 1).astype(jnp.int32)
     return jax.vmap(lambda m, p: m[p[:, 0], p[:, 1]])(maps, place)
 
 
@@ -158,7 +137,7 @@ def occlude(
 
     The edge falls off over a quarter of the radius: a sharp one would be a new feature.
     """
-    y, x = jnp.mgrid[: images.shape[1], : images.shape[2]]
+    y, x = jnp.mgrid[: images.shape[1], : images.shape[2]] + 0.5
     distance = jnp.hypot(y - points[:, 0, None, None], x - points[:, 1, None, None])
     cover = jnp.clip((radius - distance) / (radius / 4) + 0.5, 0, 1)[..., None]
     mean = images.mean((1, 2), keepdims=True)

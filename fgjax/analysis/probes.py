@@ -7,28 +7,29 @@ eigendecomposition, and every target (species, family, part) shares it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 # Strengths in units of the features' total variance, so that one grid serves any scale.
 STRENGTHS = tuple(10.0**exponent for exponent in range(-5, 5))
 
 
 class Spectrum(NamedTuple):
-    """Centred features in the coordinates where ridge regression is diagonal.
+    """Centred features and the coordinates in which ridge regression is diagonal.
 
     Attributes:
         mean: training mean.
-        basis: right singular vectors of the centred features, r <= min(n, d).
-        eigenvalues: squared singular values.
-        rotated: the centred features in that basis.
+        centred: the features less their mean.
+        eigenvalues: of their scatter matrix, those above rounding error; r <= min(n, d).
+        rotated: the centred features along the eigenvectors.
     """
 
     mean: Float[np.ndarray, " d"]
-    basis: Float[np.ndarray, "d r"]
+    centred: Float[np.ndarray, "n d"]
     eigenvalues: Float[np.ndarray, " r"]
     rotated: Float[np.ndarray, "n r"]
 
@@ -44,55 +45,77 @@ class Probe(NamedTuple):
 def decompose(features: Float[np.ndarray, "n d"]) -> Spectrum:
     """Eigendecomposition of the smaller of the Gram and the scatter matrix of the features."""
     mean = features.mean(0, dtype=np.float64)
-    centred = np.asarray(features - mean, np.float64)
+    centred = (features - mean).astype(np.float32 if features.dtype == np.float16 else np.float64)
     n, d = centred.shape
-    eigenvalues, vectors = np.linalg.eigh(centred @ centred.T if n <= d else centred.T @ centred)
+    eigenvalues, vectors = np.linalg.eigh(_gram(centred if n <= d else centred.T))
     # Below this, an eigenvalue is the rounding error of its own computation.
     kept = eigenvalues > eigenvalues[-1] * max(n, d) * np.finfo(np.float64).eps
     eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
-    basis = centred.T @ vectors / np.sqrt(eigenvalues) if n <= d else vectors
-    return Spectrum(mean, basis, eigenvalues, centred @ basis)
+    rotated = vectors * np.sqrt(eigenvalues) if n <= d else centred @ vectors
+    return Spectrum(mean, centred, eigenvalues, rotated)
 
 
-def ridge(
-    spectrum: Spectrum, labels: Int[np.ndarray, " n"], classes: int, strength: float
-) -> Probe:
+def _gram(x: np.ndarray, block: int = 8192) -> Float[np.ndarray, "n n"]:
+    """``x @ x.T`` in float64, without a float64 copy of a wide ``x``."""
+    starts = range(0, x.shape[1], block)
+    return sum((part := x[:, i : i + block].astype(np.float64)) @ part.T for i in starts)
+
+
+def _lift(spectrum: Spectrum, coordinates: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "d k"]:
+    """Vectors given along the eigenvectors, in the space of the features."""
+    combination = (spectrum.rotated / spectrum.eigenvalues) @ coordinates
+    return spectrum.centred.T @ combination.astype(spectrum.centred.dtype)
+
+
+def _solve(spectrum: Spectrum, targets: Float[np.ndarray, "n k"], strength: float) -> np.ndarray:
+    """Ridge weights along the eigenvectors."""
+    penalty = strength * spectrum.eigenvalues.sum() / len(targets)
+    return spectrum.rotated.T @ targets / (spectrum.eigenvalues + penalty)[:, None]
+
+
+def ridge(spectrum: Spectrum, labels: Int[np.ndarray, " n"], strength: float) -> Probe:
     """Ridge regression on one-hot targets with an unpenalised intercept.
 
     Minimises ``||Y - X W - b||^2 + strength * tr(cov(X)) * ||W||^2``.
     """
-    targets = np.eye(classes)[labels]
-    penalty = strength * spectrum.eigenvalues.sum() / len(spectrum.rotated)
-    shrunk = spectrum.rotated.T @ targets / (spectrum.eigenvalues + penalty)[:, None]
-    weights = spectrum.basis @ shrunk
+    targets = _one_hot(labels)
+    weights = _lift(spectrum, _solve(spectrum, targets, strength))
     return Probe(weights, targets.mean(0) - spectrum.mean @ weights, strength)
 
 
 def read(probe: Probe, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
     """Class scores of the probe."""
-    return features @ probe.weights + probe.bias
-
-
-def accuracy(
-    probe: Probe, features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]
-) -> float:
-    """Share of examples whose best score is at their label."""
-    return float(np.mean(read(probe, features).argmax(1) == labels))
+    return features.astype(probe.weights.dtype) @ probe.weights + probe.bias
 
 
 def fit(
-    spectrum: Spectrum,
-    labels: Int[np.ndarray, " n"],
-    held_out: Float[np.ndarray, "m d"],
-    held_out_labels: Int[np.ndarray, " m"],
-    classes: int,
-    strengths: tuple[float, ...] = STRENGTHS,
-) -> Probe:
-    """The ridge probe whose strength is best on the held-out examples; the stronger of equals."""
-    path = [ridge(spectrum, labels, classes, strength) for strength in sorted(strengths)]
-    scores = [accuracy(probe, held_out, held_out_labels) for probe in path]
-    best = max(range(len(path)), key=lambda i: (scores[i], path[i].strength))
-    return path[best]
+    features: Float[np.ndarray, "n d"],
+    targets: Mapping[str, Int[np.ndarray, " n"]],
+    held_out: Bool[np.ndarray, " n"],
+    strengths: Sequence[float] = STRENGTHS,
+) -> dict[str, Probe]:
+    """A probe for each target, its strength chosen on held-out training examples.
+
+    For each target, the strength with the best accuracy on ``held_out`` after a fit to the rest
+    (the stronger of equals); the probe is then fitted to all. Nothing else is looked at.
+    """
+    part, whole = decompose(features[~held_out]), decompose(features)
+    kernel = (features[held_out] - part.mean).astype(part.centred.dtype) @ part.centred.T
+    queries = kernel @ (part.rotated / part.eigenvalues)
+
+    def held_out_accuracy(labels, strength):
+        one_hot = _one_hot(labels)[~held_out]
+        scores = queries @ _solve(part, one_hot, strength) + one_hot.mean(0)
+        return np.mean(scores.argmax(1) == labels[held_out])
+
+    def chosen(labels):
+        return max((held_out_accuracy(labels, strength), strength) for strength in strengths)[1]
+
+    return {name: ridge(whole, labels, chosen(labels)) for name, labels in targets.items()}
+
+
+def _one_hot(labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n k"]:
+    return np.eye(labels.max() + 1)[labels]
 
 
 def nearest_neighbours(
@@ -123,7 +146,7 @@ def average(maps: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
 
 
 def second_order(
-    maps: Float[Array, "b h w c"], *, limit: int = 512, seed: int = 0
+    maps: Float[Array, "b h w c"], *, limit: int = 320, seed: int = 0
 ) -> Float[Array, "b d"]:
     """Bilinear feature (Lin et al., 2015): which channels fire together, anywhere.
 

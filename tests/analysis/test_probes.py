@@ -19,7 +19,7 @@ def examples(n, d, classes=4, seed=0):
 def test_ridge_is_that_of_scikit_learn(shape, strength):
     x, y = examples(*shape)
     spectrum = probes.decompose(x)
-    probe = probes.ridge(spectrum, y, 4, strength)
+    probe = probes.ridge(spectrum, y, strength)
     penalty = strength * np.var(x, axis=0, dtype=np.float64).sum()
     reference = Ridge(alpha=penalty).fit(x.astype(np.float64), np.eye(4)[y])
     np.testing.assert_allclose(probe.weights, reference.coef_.T, rtol=1e-4, atol=1e-6)
@@ -29,25 +29,37 @@ def test_ridge_is_that_of_scikit_learn(shape, strength):
     )
 
 
-def test_strength_is_chosen_by_held_out_examples_alone():
-    x, y = examples(40, 60)
-    held, held_labels = examples(200, 60, seed=1)
-    spectrum = probes.decompose(x)
-    scores = {
-        s: probes.accuracy(probes.ridge(spectrum, y, 4, s), held, held_labels)
-        for s in probes.STRENGTHS
-    }
-    chosen = probes.fit(spectrum, y, held, held_labels, 4)
-    best = max(scores.values())
-    assert scores[chosen.strength] == best
-    assert chosen.strength == max(s for s, score in scores.items() if score == best)
-    # The weakest strength fits the training examples best, so they did not choose.
-    assert chosen.strength > min(probes.STRENGTHS)
+def test_strength_is_chosen_on_held_out_examples_and_the_probe_fitted_to_all():
+    x, y = examples(200, 60)
+    families = y // 2
+    held_out = np.arange(200) >= 40
+    scores = {}
+    for strength in probes.STRENGTHS:
+        penalty = strength * np.var(x[:40], axis=0, dtype=np.float64).sum()
+        fitted = Ridge(alpha=penalty).fit(x[:40].astype(np.float64), np.eye(4)[y[:40]])
+        scores[strength] = np.mean(fitted.predict(x[40:]).argmax(1) == y[40:])
+    chosen = max(s for s in scores if scores[s] == max(scores.values()))
+    fitted = probes.fit(x, {"fine": y, "coarse": families}, held_out)
+    assert fitted["fine"].strength == chosen
+    assert chosen > min(probes.STRENGTHS)  # which fits the 40 best: they did not choose
+    everything = probes.ridge(probes.decompose(x), y, chosen)
+    np.testing.assert_allclose(fitted["fine"].weights, everything.weights)
+    assert fitted["coarse"].weights.shape == (60, 2)
+
+
+def test_half_precision_features_give_the_same_probe():
+    x, y = examples(50, 90)
+    half = x.astype(np.float16)
+    from_half = probes.ridge(probes.decompose(half), y, 1.0)
+    from_double = probes.ridge(probes.decompose(half.astype(np.float64)), y, 1.0)
+    np.testing.assert_allclose(
+        probes.read(from_half, half), probes.read(from_double, half.astype(np.float64)), atol=1e-4
+    )
 
 
 def test_constant_features_predict_the_most_frequent_class():
     x, y = np.ones((9, 3)), np.array([0, 1, 1, 1, 2, 1, 2, 0, 1])
-    probe = probes.ridge(probes.decompose(x), y, 3, 1.0)
+    probe = probes.ridge(probes.decompose(x), y, 1.0)
     assert (probes.read(probe, x).argmax(1) == 1).all()
 
 
@@ -89,7 +101,7 @@ def test_second_order_tells_apart_what_the_average_cannot():
     result = {}
     for name, describe in {"average": probes.average, "second": probes.second_order}.items():
         x = np.asarray(describe(maps))
-        probe = probes.ridge(probes.decompose(x[:40]), labels[:40], 2, 1e-3)
-        result[name] = probes.accuracy(probe, x[held], labels[held])
+        probe = probes.ridge(probes.decompose(x[:40]), labels[:40], 1e-3)
+        result[name] = np.mean(probes.read(probe, x[held]).argmax(1) == labels[held])
     assert result["second"] == 1.0
     assert result["average"] < 0.9
