@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fgjax import trees
 from fgjax.errors import UserError
 from fgjax.finetune.groups import Leaves
 from fgjax.finetune.schedule import Interval, Phase, rate_at
@@ -96,12 +97,7 @@ def enter_phase(
 
 def _carry_over(old: Any, new: Any) -> Any:
     """``new`` with every leaf that ``old`` has at the same path (a bn mode may add leaves)."""
-    if old is None:
-        return new
-    kept = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(old)}
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: kept.get(jax.tree_util.keystr(path), leaf), new
-    )
+    return trees.like(new, trees.by_path(new) | trees.by_path(old))
 
 
 def update(

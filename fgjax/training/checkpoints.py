@@ -54,6 +54,7 @@ def save(
     host = jax.device_get(items)
     step = int(state.step)
     record = {**meta, "step": step, "items": sorted(items), "digest": trees.digest(host)}
+    record["score"] = dict(metrics or {})
     checkpoints.save(
         step,
         args=ocp.args.Composite(
@@ -124,3 +125,39 @@ def latest_whole(
             shutil.move(workdir / "checkpoints" / str(step), aside)
             report(f"{error}; it was moved to {aside}, and the one before it is used")
     return None
+
+
+def check_same_tree(workdir: Path, step: int, items: Mapping[str, Any], start: TrainState) -> None:
+    """Raises UserError, naming the differences, unless the checkpoint fits the recogniser."""
+    for name in ("params", "batch_stats", "constants"):
+        have = {path: leaf.shape for path, leaf in trees.by_path(items.get(name, {})).items()}
+        want = {path: leaf.shape for path, leaf in trees.by_path(getattr(start, name)).items()}
+        if have != want:
+            differing = sorted(path for path in have | want if have.get(path) != want.get(path))
+            shown = ", ".join(
+                f"{path} {have.get(path, 'absent')} instead of {want.get(path, 'absent')}"
+                for path in differing[:5]
+            )
+            raise UserError(
+                f"the checkpoint {workdir / 'checkpoints' / str(step)} is of another architecture: "
+                f"{len(differing)} {name} differ ({shown}); use the config it was trained with or "
+                "another workdir"
+            )
+
+
+def chosen_step(workdir: Path, best: bool) -> int:
+    """The step whose weights represent a run: the best validated one, or the last.
+
+    Raises:
+        UserError: there is no finished checkpoint.
+    """
+    found = steps(workdir)
+    if not found:
+        raise UserError(f"there is no checkpoint in {workdir}; train there first")
+    scores = {step: _recorded_top1(workdir, step) for step in found} if best else {}
+    known = {step: score for step, score in scores.items() if score is not None}
+    return max(known, key=lambda step: (known[step], step)) if known else found[-1]
+
+
+def _recorded_top1(workdir: Path, step: int) -> float | None:
+    return read_meta(workdir, step).get("score", {}).get("top1")

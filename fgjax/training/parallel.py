@@ -105,5 +105,12 @@ def compile_step(
     raise UserError(f"train.parallel is {mode!r}; choose one of {', '.join(MODES)}")
 
 
+def compile_forward(forward: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """Compile ``forward(variables, batch) -> rows``: variables replicated, rows where their batch is."""
+    replicated = NamedSharding(mesh, PartitionSpec())
+    sharded = NamedSharding(mesh, PartitionSpec(AXIS))
+    return jax.jit(forward, in_shardings=(replicated, sharded), out_shardings=sharded)
+
+
 def _stack(batch: Any, devices: int) -> Any:
     return jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)

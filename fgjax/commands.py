@@ -1,0 +1,194 @@
+"""What the command line does: train, evaluate, predict, analyze."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import rich
+
+from fgjax import console, experiment, plan, scoring, workdir
+from fgjax.data import DataBundle
+from fgjax.errors import UserError
+from fgjax.evaluation import confusions, predictions, results
+from fgjax.finetune import groups
+from fgjax.finetune.schedule import Phase
+from fgjax.training import checkpoints, loop, parallel
+from fgjax.training.logs import MetricLogger
+from fgjax.training.state import TrainState
+
+Config = ml_collections.ConfigDict
+
+
+def train(config: Config, folder: str) -> dict[str, Any]:
+    """Train as the config says, or go on where a killed run stopped; score the end.
+
+    Returns:
+        What ``WORKDIR/results.json`` holds.
+
+    Raises:
+        UserError: anything that the user can put right.
+    """
+    began = time.monotonic()
+    where = workdir.prepare(folder, config)
+    final = config.protocol == "final"
+    data = experiment.load_data(config, "train", "test" if final else "validation")
+    model = experiment.build_model(config, len(data.info.classes))
+    workdir.write_recognizer(where, data.info, model.preprocessing, model.backbone_options)
+    variables = model.initialize(config.seed)
+    start = loop.initial_state(variables, config.train.ema is not None, {})
+    state, _ = loop.restored_state(where, start, rich.print)
+
+    mesh = parallel.make_mesh(config.train.devices)
+    apply = scoring.compiled_scores(model, config.evaluate.views, mesh)
+    score = _phase_scores(config, model, data, apply, where)
+    run = plan.build(config, model, data, state, where, score)
+    _print_schedule(run, state)
+    state, records = _run(run, state, where, final)
+
+    record = {
+        "protocol": config.protocol,
+        "seconds": time.monotonic() - began,
+        "params_digest": results.params_digest(state.params, state.batch_stats),
+        "phases": {record["name"]: record for record in records},
+    }
+    if records:
+        record["images_per_second"] = records[-1]["images_per_second"]
+    results.update(where, record)
+    split = "test" if final else "validation"
+    return score_split(config, model, data, apply, state.averaged, where, split)
+
+
+def _run(run: loop.Plan, state: TrainState, where: Path, final: bool):
+    total = run.phases[-1].stop
+    with (
+        checkpoints.manager(where, keep_best=not final) as manager,
+        MetricLogger(where, int(state.step)) as logger,
+        console.TrainingProgress(total, run.batch_size) as bar,
+    ):
+
+        def progress(phase: Phase, step: int, values: loop.Metrics) -> None:
+            bar.update(step, phase.name, values["loss"], values["accuracy"])
+
+        watch = loop.Watch(logger.write, progress, rich.print)
+        state, records = loop.run(run, state, manager, watch)
+        manager.wait_until_finished()
+    return state, records
+
+
+def _phase_scores(config, model, data, apply, where):
+    """Validation during a run in "develop"; in "final", test after the phases if declared."""
+
+    def score(phase: Phase, state: TrainState) -> dict[str, float] | None:
+        at_end = int(state.step) == phase.stop
+        if data.validation is not None:
+            split = data.validation
+        elif config.evaluate.after_phases and at_end:
+            split = data.test
+        else:
+            return None
+        found, _ = scoring.predict_split(
+            apply, state.averaged, model, split, config.data, f"after {phase.name}"
+        )
+        summary = scoring.summarize(found, data.info)["summary"]
+        if at_end:
+            results.record(where, f"after_{phase.name}", summary)
+        return scoring.fractions(summary)
+
+    return score
+
+
+def score_split(
+    config: Config,
+    model: experiment.Model,
+    data: DataBundle,
+    apply: scoring.Apply,
+    variables: Any,
+    where: Path,
+    split: str,
+) -> dict[str, Any]:
+    """Score a split, print the tables and record them; each call is counted.
+
+    Returns:
+        All results of the run.
+    """
+    source = getattr(data, split)
+    found, speed = scoring.predict_split(apply, variables, model, source, config.data, split)
+    figures = scoring.summarize(found, data.info)
+    predictions.save(found, where / f"predictions_{split}.npz")
+    within = None
+    if data.info.coarse_of is not None:
+        within = confusions.errors_within_family(
+            found.labels, found.logits.argmax(-1), data.info.coarse_of
+        )
+    rich.print(console.results_table(figures["summary"], split))
+    rich.print(console.confusions_table(figures["confusions"], within))
+    return results.record(
+        where,
+        split,
+        figures["summary"],
+        confusions=figures["confusions"],
+        errors_within_family=within,
+        views=list(config.evaluate.views),
+        scored_images_per_second=speed,
+    )
+
+
+def evaluate(folder: str, split: str) -> dict[str, Any]:
+    """Score a split with the best ("develop") or last ("final") weights of a run.
+
+    Raises:
+        UserError: no run in the folder, or no such split.
+    """
+    from fgjax.trained import restore
+
+    where = Path(folder).absolute()
+    config = workdir.read_config(where)
+    model, info, variables = restore(where)
+    data = experiment.load_data(config, split)
+    if getattr(data, split) is None:
+        raise UserError(
+            f"the protocol {config.protocol!r} of {where} has no {split} split; "
+            "train with protocol='develop' for validation, or score --split test"
+        )
+    if data.info.classes != info.classes:
+        raise UserError(f"the classes of the data are not those that {where} was trained on")
+    mesh = parallel.make_mesh(config.train.devices)
+    apply = scoring.compiled_scores(model, config.evaluate.views, mesh)
+    return score_split(config, model, data, apply, variables, where, split)
+
+
+def predict(folder: str, images: Sequence[str]) -> None:
+    """Name the classes of the user's photos, show where the network looked, write a CSV.
+
+    Raises:
+        UserError: no run in the folder, no images, or one that cannot be read.
+    """
+    from fgjax import prediction
+
+    prediction.predict_to_files(Path(folder).absolute(), images)
+
+
+def analyze(folder: str, check: bool) -> None:
+    """Measure the hierarchy of a trained network and write its report.
+
+    Raises:
+        UserError: no run in the folder.
+    """
+    raise UserError("--mode analyze is not part of this version")
+
+
+def _print_schedule(run: loop.Plan, state: TrainState) -> None:
+    counts = groups.counts(state.params, run.assignment)
+    phases = [
+        (
+            phase.name,
+            phase.stop - phase.start,
+            {i.group: console.Training(i.rate, i.decay, i.bn) for i in phase.intervals},
+        )
+        for phase in run.phases
+    ]
+    rich.print(console.schedule_table(list(counts.items()), phases))

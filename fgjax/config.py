@@ -1,0 +1,145 @@
+"""The config: every top-level key with its default, and the arguments of config files."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+from fgjax.data import default_config as default_data
+from fgjax.errors import UserError
+
+
+def default() -> ml_collections.ConfigDict:
+    """A fresh config; a file in ``configs/`` starts from it and says what is different.
+
+    ``model`` and ``schedule`` are what an experiment is about, so that its file states them whole:
+    every part by ``name`` with the options of that part, every phase as
+    ``fgjax.finetune.schedule`` describes.
+    """
+    c = ml_collections.ConfigDict()
+    c.seed = 0  # of everything random in the run
+    # "develop": a fifth of the training images is the validation set, test is not opened.
+    # "final": all of train, no selection; test is scored once, with the last weights.
+    c.protocol = "develop"
+    c.data = default_data()
+    c.model = model()
+    c.schedule = ()
+    c.train = _train()
+    c.evaluate = _evaluate()
+    return c
+
+
+def model(
+    backbone: str = "efficientnet_lite0",
+    pooling: Mapping[str, Any] | None = None,
+    head: Mapping[str, Any] | None = None,
+    merge: Mapping[str, Any] | None = None,
+    attention: Mapping[str, Any] | None = None,
+    weights: str | None = "default",
+    dtype: str = "float32",
+    **backbone_options: Any,
+) -> ml_collections.ConfigDict:
+    """``config.model``: the parts of a recogniser by name, each with its options.
+
+    Args:
+        backbone: its name.
+        pooling: name and options; average pooling of conv5 if not given.
+        head: name and options; linear if not given.
+        merge: name and options, or None.
+        attention: name and options, or None.
+        weights: "default" (those published for the backbone), a file, "hf:timm/NAME", or None
+            for random initialisation.
+        dtype: of the activations: "float32" or "bfloat16".
+        **backbone_options: options of the backbone.
+    """
+    none = {"name": "none"}
+    c = ml_collections.ConfigDict(
+        {
+            "backbone": {"name": backbone, **backbone_options},
+            "merge": merge or none,
+            "attention": attention or none,
+            "pooling": pooling or {"name": "average"},
+            "head": head or {"name": "linear"},
+            "dtype": dtype,
+        }
+    )
+    c.backbone.weights = config_dict.placeholder(str)
+    c.backbone.weights = weights
+    return c
+
+
+def _train() -> ml_collections.ConfigDict:
+    c = ml_collections.ConfigDict()
+    c.epochs = 30.0  # length of the run; the phases divide it by their shares
+    c.objective = {"name": "cross_entropy"}
+    c.label_smoothing = 0.1
+    c.class_weights = "none"  # or "balanced": inverse to the frequency of the class
+    c.optimizer = {"name": "sgd", "momentum": 0.9}
+    c.clip_norm = config_dict.placeholder(float)  # largest gradient norm over the trained leaves
+    c.accumulate = 1  # equal parts in which a batch is processed
+    c.ema = config_dict.placeholder(float)  # decay of the moving average that is scored
+    c.augment = {}  # fields of fgjax.data.augment.Augmentation that differ from its defaults
+    c.parallel = "jit"  # or "pmap"
+    c.devices = config_dict.placeholder(int)  # None: all of them
+    # Where frozen-trunk features of finite views are kept: "memory", "disk" or "none".
+    c.feature_cache = "memory"
+    c.log_steps = 10
+    c.checkpoint_epochs = 1.0
+    return c
+
+
+def _evaluate() -> ml_collections.ConfigDict:
+    c = ml_collections.ConfigDict()
+    c.epochs = 1.0  # how often validation is scored in "develop"
+    c.views = ("center",)  # test-time views whose probabilities are averaged
+    # Score the end of every phase as well; the last phase stays the result.
+    c.after_phases = False
+    return c
+
+
+def parse_arguments(text: str, first: str | None = None, **defaults: Any) -> dict[str, Any]:
+    """Arguments of ``--config FILE:ARGUMENTS``, such as ``resnet50,size=448,tiny``.
+
+    Args:
+        text: comma-separated ``key=value`` pairs; a bare word is the value of ``first`` if it
+            stands at the beginning and names no other key, else it switches its key on.
+        first: key of the leading bare word.
+        **defaults: what is known, with its default; the type of a value is that of its default.
+
+    Raises:
+        UserError: an unknown key or a value of another type.
+    """
+    values = dict(defaults)
+    for position, item in enumerate(filter(None, text.split(","))):
+        key, equals, raw = item.partition("=")
+        if not equals:
+            if position == 0 and first is not None and key not in defaults:
+                key, raw = first, key
+            else:
+                raw = "True"
+        if key not in defaults:
+            raise UserError(
+                f"the config file has no argument {key!r}; it takes {', '.join(defaults)}"
+            )
+        values[key] = _typed(key, raw, defaults[key])
+    return values
+
+
+def _typed(key: str, raw: str, default: Any) -> Any:
+    if default is None or isinstance(default, str):
+        return raw
+    try:
+        value = ast.literal_eval(raw)
+    except (ValueError, SyntaxError):
+        value = raw
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, type(default)):
+        raise UserError(
+            f"the config argument {key}={raw} should be of type {type(default).__name__}"
+        )
+    return value

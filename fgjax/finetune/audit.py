@@ -1,0 +1,92 @@
+"""The proof that a phase did what it said: what was frozen did not move, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from fgjax import trees
+from fgjax.finetune import groups
+from fgjax.finetune.schedule import Phase
+
+
+class AuditError(AssertionError):
+    """A frozen group moved: a defect of the training code, never of the user's input."""
+
+
+class Snapshot(NamedTuple):
+    """What is remembered from the start of a phase.
+
+    Attributes:
+        frozen: {group: digest of its parameters and statistics} of every frozen group.
+        norms: {group: l2 norm of its parameters} of every trained group.
+        trained: {group: {path: leaf}}, host copies of what trains.
+    """
+
+    frozen: dict[str, str]
+    norms: dict[str, float]
+    trained: dict[str, dict[str, np.ndarray]]
+
+
+def snapshot(state: Any, assignment: Mapping[str, str], phase: Phase) -> Snapshot:
+    """Remember a state (with ``params`` and ``batch_stats``) at the start of a phase."""
+    params = jax.device_get(groups.split(state.params, assignment))
+    trained = {group: params.get(group, {}) for group in phase.groups}
+    return Snapshot(
+        _frozen_digests(params, jax.device_get(state.batch_stats), phase),
+        {group: _norm(leaves) for group, leaves in trained.items()},
+        trained,
+    )
+
+
+def check(
+    before: Snapshot, state: Any, assignment: Mapping[str, str], phase: Phase
+) -> dict[str, Any]:
+    """Compare the end of a phase with its start.
+
+    Returns:
+        ``frozen`` (groups proved unchanged), ``moved`` ({group: norm of its change over its norm
+        at the start}) and ``optimizer_bytes``.
+
+    Raises:
+        AuditError: a parameter or a statistic of a frozen group changed.
+    """
+    params = jax.device_get(groups.split(state.params, assignment))
+    after = _frozen_digests(params, jax.device_get(state.batch_stats), phase)
+    changed = [group for group, digest in before.frozen.items() if after.get(group) != digest]
+    if changed:
+        raise AuditError(f"phase {phase.name!r} froze {', '.join(changed)}, but they changed")
+    moved = {
+        group: _norm(
+            {path: params[group][path] - leaf for path, leaf in before.trained[group].items()}
+        )
+        / max(before.norms[group], 1e-12)
+        for group in phase.groups
+        if before.trained[group]
+    }
+    return {
+        "frozen": sorted(before.frozen),
+        "moved": moved,
+        "optimizer_bytes": sum(
+            leaf.nbytes for leaf in jax.tree.leaves(state.opt_state) if hasattr(leaf, "nbytes")
+        ),
+    }
+
+
+def _frozen_digests(params, batch_stats, phase) -> dict[str, str]:
+    """Digests of the frozen groups' parameters, and of every group's frozen statistics."""
+    moving = {interval.group for interval in phase.intervals if interval.bn == "train"}
+    digests = {
+        group: trees.digest(leaves) for group, leaves in params.items() if group not in phase.groups
+    }
+    for group, statistics in batch_stats.items():
+        if group not in moving:
+            digests[f"{group} (statistics)"] = trees.digest(statistics)
+    return digests
+
+
+def _norm(leaves: Mapping[str, np.ndarray]) -> float:
+    return float(np.sqrt(sum(np.sum(np.square(leaf, dtype=np.float64)) for leaf in leaves.values())))

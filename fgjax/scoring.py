@@ -1,0 +1,90 @@
+"""Scores of a split: the compiled evaluation pass and what is made of its logits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fgjax import console
+from fgjax.data import Source, pipeline
+from fgjax.evaluation import confusions, metrics, predictions
+from fgjax.experiment import Model
+from fgjax.models.context import Context
+from fgjax.training import inputs, parallel
+
+Apply = Callable[[Any, Any], Float[Array, "b k"]]
+
+
+def compiled_scores(model: Model, views: Sequence[str], mesh: Any) -> Apply:
+    """The evaluation pass: (variables, uint8 images) to log-probabilities, averaged over views.
+
+    One view gives the logits as they are.
+    """
+    context = Context(dtype=model.dtype)
+
+    def forward(variables, batch):
+        images = batch["image"]
+        logits = [
+            model.recognizer.apply(
+                variables,
+                inputs.view_images(
+                    images, jnp.full(len(images), number), views, model.preprocessing
+                ),
+                context,
+            ).logits
+            for number in range(len(views))
+        ]
+        if len(views) == 1:
+            return logits[0]
+        return jnp.log(jnp.mean(jnp.stack([jax.nn.softmax(rows) for rows in logits]), axis=0))
+
+    compiled = parallel.compile_forward(forward, mesh)
+    return lambda variables, images: compiled(
+        variables, parallel.shard({"image": images}, mesh)
+    )
+
+
+def predict_split(
+    apply: Apply, variables: Any, model: Model, source: Source, config: Any, what: str
+) -> tuple[predictions.Predictions, float]:
+    """Logits of every example of a split, and images per second (compilation included)."""
+    size = config.eval_batch_size
+    host = pipeline.eval_batches(
+        source,
+        image_size=model.canvas,
+        crop_fraction=1.0,
+        batch_size=size,
+        interpolation=model.preprocessing.interpolation,
+        workers=config.workers,
+    )
+    shown = console.tracked(host, -(-len(source) // size), what)
+    began = time.monotonic()
+    found = predictions.predict(lambda batch: apply(variables, batch["image"]), shown)
+    return found, len(source) / (time.monotonic() - began)
+
+
+def summarize(found: predictions.Predictions, info: Any) -> dict[str, Any]:
+    """The figures of a split, with the most confused pairs."""
+    coarse_of = None if info.coarse_of is None else np.asarray(info.coarse_of)
+    predicted = found.logits.argmax(-1)
+    return {
+        "summary": metrics.summarize(found.logits, found.labels, coarse_of),
+        "confusions": confusions.most_confused(
+            found.labels, predicted, info.classes, coarse_of=coarse_of
+        ),
+    }
+
+
+def fractions(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The plain numbers of a summary, for logs and for keeping the best."""
+    return {
+        name: value["value"] if isinstance(value, Mapping) else value
+        for name, value in summary.items()
+        if name not in ("n", "chance")
+    }

@@ -1,0 +1,116 @@
+"""Exact features of a frozen trunk, computed once for every example and finite view.
+
+While the trunk is frozen and the augmentation is a finite set of views, its activations at the
+freeze boundary never change: they are stored once, and the rest of the network trains from them.
+A phase without the cache runs the same compiled trunk and gives the same parameters, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from fgjax.models.recognizer import Recognizer
+
+Features = dict[str, np.ndarray]  # level -> [n, views, h, w, c]
+Trunk = Callable[[Any, Mapping[str, Any]], Any]  # (variables, batch with image and view) -> maps
+
+
+def boundary(trained: Sequence[str], levels: Sequence[str]) -> str | None:
+    """Where a pass must start when ``trained`` groups train: the first trained level.
+
+    "merge" if the whole backbone is frozen, None if nothing in front is.
+    """
+    first = next((level for level in levels if level in trained), "merge")
+    return None if first == levels[0] else first
+
+
+def kept_levels(recognizer: Recognizer, start: str) -> tuple[str, ...]:
+    """The levels before ``start`` that the rest of the recogniser reads."""
+    levels = recognizer.backbone.levels
+    parts = (recognizer.merge, recognizer.attention, recognizer.pooling)
+    read = {level for part in parts if part is not None for level in getattr(part, "levels", levels)}
+    before = [level for level in levels if start == "merge" or level < start]
+    entry = set() if start == "merge" else {before[-1]}
+    return tuple(level for level in before if level in read | entry)
+
+
+def key(*parts: Any) -> str:
+    """Name of a cache: a digest of everything that its content depends on."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def fill(
+    trunk: Trunk,
+    variables: Any,
+    batches: Callable[[], Iterable[Mapping[str, np.ndarray]]],
+    count: int,
+    views: int,
+    folder: Path | None = None,
+) -> Features:
+    """Run the trunk over every example in every view.
+
+    Args:
+        trunk: compiled; maps a batch with ``image`` and ``view`` to {level: maps}.
+        variables: what it is applied to.
+        batches: starts a pass over all examples, padded rows with ``mask`` 0.
+        count: number of examples.
+        views: number of views.
+        folder: where to map the arrays to disk, or None to hold them in memory. A finished one
+            of that name is used as it is; others beside it are removed.
+    """
+    if folder is not None and (folder / "complete").exists():
+        return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+    if folder is not None:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        folder.mkdir(parents=True)
+    features: Features = {}
+    for view in range(views):
+        for batch in batches():
+            real = batch["mask"] > 0
+            maps = trunk(variables, with_view(batch, np.full(len(real), view, np.int32)))
+            for level, rows in jax.device_get(maps).items():
+                if level not in features:
+                    shape = (count, views, *rows.shape[1:])
+                    features[level] = _allocate(folder, level, shape, rows.dtype)
+                features[level][batch["index"][real], view] = rows[real]
+    if folder is not None:
+        (folder / "complete").touch()
+    return features
+
+
+def _allocate(folder: Path | None, level: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    if folder is None:
+        return np.empty(shape, dtype)
+    # NumPy's file format does not know bfloat16; float32 holds its values exactly.
+    dtype = dtype if dtype.isbuiltin else np.dtype(np.float32)
+    return np.lib.format.open_memmap(folder / f"{level}.npy", "w+", dtype, shape)
+
+
+def with_view(batch: Mapping[str, Any], view: Int[np.ndarray, " b"]) -> dict[str, Any]:
+    """The part of a host batch that a trunk reads."""
+    return {"image": batch["image"], "view": view}
+
+
+def choose_views(seed: int, step: int, count: int, views: int) -> Int[np.ndarray, " b"]:
+    """The view of every example of a step's batch: a pure function of (seed, step)."""
+    return np.random.default_rng((seed, step)).integers(views, size=count, dtype=np.int32)
+
+
+def gather(
+    features: Features, index: Int[np.ndarray, " b"], view: Int[np.ndarray, " b"]
+) -> dict[str, Float[np.ndarray, "b h w c"]]:
+    """The stored maps of a batch."""
+    return {level: rows[index, view] for level, rows in features.items()}
+
+
+def size(features: Features) -> int:
+    """Bytes that the stored maps take."""
+    return sum(rows.nbytes for rows in features.values())

@@ -1,0 +1,152 @@
+"""What a phase's step is fed: batches from the host, and their preparation on the device."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from fgjax.data import augment, pipeline, views
+from fgjax.data.source import Source
+from fgjax.ops import losses
+from fgjax.preprocessing import Preprocessing
+from fgjax.training import feature_cache
+
+Batch = Mapping[str, Any]
+Prepare = Callable[[Batch, Key[Array, " b"]], tuple[Any, Float[Array, "b k"]]]
+
+
+def from_images(
+    settings: augment.Augmentation, preprocessing: Preprocessing, classes: int, smoothing: float
+) -> Prepare:
+    """Random augmentation, mixing and normalisation of a batch of uint8 images."""
+
+    def prepare(batch, keys):
+        size = preprocessing.image_size
+        images, _ = augment.apply(batch["image"], batch["affine"], keys, settings, size)
+        targets = losses.one_hot(batch["label"], classes)
+        images, targets = augment.mix(images, targets, keys, settings)
+        images = augment.normalize(images, preprocessing.mean, preprocessing.std)
+        return images, losses.smooth_labels(targets, smoothing)
+
+    return prepare
+
+
+def from_features(classes: int, smoothing: float) -> Prepare:
+    """Stored features enter as they are."""
+
+    def prepare(batch, keys):
+        del keys
+        targets = losses.one_hot(batch["label"], classes)
+        return batch["features"], losses.smooth_labels(targets, smoothing)
+
+    return prepare
+
+
+def from_views(
+    names: Sequence[str], preprocessing: Preprocessing, classes: int, smoothing: float
+) -> Prepare:
+    """One of the finite views of each image, chosen by the batch, where no trunk is frozen."""
+
+    def prepare(batch, keys):
+        del keys
+        images = view_images(batch["image"], batch["view"], names, preprocessing)
+        targets = losses.one_hot(batch["label"], classes)
+        return images, losses.smooth_labels(targets, smoothing)
+
+    return prepare
+
+
+def view_images(
+    images: UInt8[Array, "b s s 3"],
+    view: Int[Array, " b"],
+    names: Sequence[str],
+    preprocessing: Preprocessing,
+) -> Float[Array, "b size size 3"]:
+    """Normalised input: of every image the view with its number in ``names``."""
+    nowhere = jnp.zeros((len(images), 4))
+    size = preprocessing.image_size
+    cut = jnp.stack([views.take(images, nowhere, name, size)[0] for name in names])
+    chosen = jnp.take_along_axis(cut, view[None, :, None, None, None], axis=0)[0]
+    return augment.normalize(chosen, preprocessing.mean, preprocessing.std)
+
+
+def image_batches(source: Source, start: int, **options: Any) -> Iterator[Batch]:
+    """What the step reads of the host's batches, from batch ``start`` on."""
+    for batch in pipeline.train_batches(source, start=start, **options):
+        yield {name: batch[name] for name in ("image", "affine", "label", "mask")}
+
+
+def viewed_batches(
+    source: Source, start: int, *, views: int, seed: int, **options: Any
+) -> Iterator[Batch]:
+    """Centred images with the number of the view that each of them takes."""
+    batches = pipeline.train_batches(source, start=start, seed=seed, crop="center", **options)
+    for step, batch in enumerate(batches, start):
+        view = feature_cache.choose_views(seed, step, len(batch["label"]), views)
+        yield {name: batch[name] for name in ("image", "label", "mask", "index")} | {"view": view}
+
+
+def feature_batches(
+    trunk: feature_cache.Trunk, variables: Any, batches: Iterator[Batch]
+) -> Iterator[Batch]:
+    """Viewed batches whose images have been through the trunk, without a cache."""
+    for batch in batches:
+        features = trunk(variables, {"image": batch["image"], "view": batch["view"]})
+        yield {"features": features, "label": batch["label"], "mask": batch["mask"]}
+
+
+def cached_batches(
+    features: feature_cache.Features,
+    source: Source,
+    start: int,
+    *,
+    views: int,
+    seed: int,
+    batch_size: int,
+    sampling: str,
+) -> Iterator[Batch]:
+    """The same batches from stored features; no image is read."""
+    order = functools.lru_cache(maxsize=4)(
+        functools.partial(pipeline.epoch_order, source.labels, sampling, seed)
+    )
+    instead = _next_readable(source)
+    for step in itertools.count(start):
+        positions = np.arange(step * batch_size, (step + 1) * batch_size)
+        places = zip(*np.divmod(positions, len(source)), strict=True)
+        index = instead[[order(int(epoch))[place] for epoch, place in places]]
+        view = feature_cache.choose_views(seed, step, batch_size, views)
+        yield {
+            "features": feature_cache.gather(features, index, view),
+            "label": source.labels[index],
+            "mask": np.ones(batch_size, np.float32),
+        }
+
+
+def _next_readable(source: Source) -> Int[np.ndarray, " n"]:
+    """Each example, or the next one that can be read where a broken one is skipped."""
+    readable = np.flatnonzero([name not in source.broken for name in source.names])
+    following = np.searchsorted(readable, np.arange(len(source)))
+    return readable[following % len(readable)]
+
+
+def prefetch(batches: Iterator[Batch], put: Callable[[Batch], Any], ahead: int = 2) -> Iterator:
+    """Batches on the device, ``ahead`` of them under way while a step runs."""
+    waiting = []
+    for batch in batches:
+        waiting.append(put(batch))
+        if len(waiting) > ahead:
+            yield waiting.pop(0)
+    yield from waiting
+
+
+def as_float(images: UInt8[Array, "b s s 3"], preprocessing: Preprocessing) -> Float[Array, "..."]:
+    """Evaluation images, already of the input's size, normalised."""
+    return augment.normalize(images, preprocessing.mean, preprocessing.std)
+
+
