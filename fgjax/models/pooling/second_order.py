@@ -6,23 +6,52 @@ each pair normalised by itself.
 
 from __future__ import annotations
 
-import functools
 import itertools
+from collections.abc import Callable
 
 import flax.linen as nn
-from jaxtyping import Array
+import jax
+from jaxtyping import Array, Float
 
+from fgjax.errors import UserError
 from fgjax.models.context import Context
-from fgjax.models.pooling.base import Maps, NormalizedPooling, Part, require
+from fgjax.models.layers import Conv, ConvBN
+from fgjax.models.pooling.base import Maps, NormalizedPooling, Part, attention_maps, require
+from fgjax.ops.attribution import secant
+from fgjax.ops.factorized import factorized
 from fgjax.ops.gram import gram, triangle
-from fgjax.ops.sketch import TensorSketch, draw_tensor_sketch, tensor_sketch
+from fgjax.ops.matrix_sqrt import damp, matrix_log, matrix_power, newton_schulz, root_residual
 
 
 class SecondOrder(NormalizedPooling):
-    """Pooling of products of features."""
+    """Pooling of products of features.
 
-    def pairs(self, maps: Maps) -> list[tuple[str, Array, Array | None]]:
-        """(name, x, y) of what is multiplied; y is None for a map with itself."""
+    Attributes:
+        project: width of a 1x1 convolution on each map first; None for none.
+        project_relu: follow that convolution by batch norm and ReLU.
+    """
+
+    project: int | None = None
+    project_relu: bool = True
+
+    def validate(self) -> None:
+        """See :class:`Pooling`."""
+        super().validate()
+        require(
+            self.project is None or self.project > 0,
+            f"project is {self.project}: give a positive width or None",
+        )
+
+    @nn.compact
+    def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
+        """See :class:`Pooling`."""
+        return [self.part(*pair) for pair in self._pairs(self._projected(maps, ctx))]
+
+    def part(self, name: str, x: Array, y: Array | None) -> Part:
+        """The stretch of the pooled vector of one pair; y is None for a map with itself."""
+        raise NotImplementedError
+
+    def _pairs(self, maps: Maps) -> list[tuple[str, Array, Array | None]]:
         if len(maps) == 1:
             return [(self.levels[0], maps[0], None)]
         named = zip(self.levels, maps, strict=True)
@@ -31,73 +60,175 @@ class SecondOrder(NormalizedPooling):
             for (level_x, x), (level_y, y) in itertools.combinations(named, 2)
         ]
 
+    def _projected(self, maps: Maps, ctx: Context) -> Maps:
+        if self.project is None:
+            return maps
+        names = [f"project_{level}" for level in self.levels]
+        if self.project_relu:
+            layers = [ConvBN(self.project, activation=jax.nn.relu, name=name) for name in names]
+        else:
+            layers = [Conv(self.project, name=name) for name in names]
+        return tuple(layer(x, ctx) for layer, x in zip(layers, maps, strict=True))
+
 
 class Bilinear(SecondOrder):
-    """Full bilinear pooling (Lin et al. 2015): the Gram matrix, c² or c (c + 1) / 2 values.
+    """Bilinear pooling (Lin et al. 2015): the Gram matrix, c² values or c (c + 1) / 2.
+
+    With a matrix function before the elementwise steps it is improved B-CNN (Lin & Maji 2017),
+    iSQRT-COV (Li et al. 2018) or log-Euclidean pooling. ``root_residual``, sown in the collection
+    ``intermediates``, tells how far Newton-Schulz is from convergence.
 
     Attributes:
         triangle: keep only the upper triangle.
         center: subtract the mean first: the covariance.
+        root: matrix function: None, "newton_schulz" (square root), "power" or "log".
+        iterations: steps of Newton-Schulz; fewer damp the small eigenvalues more.
+        root_exponent: of root="power", by diagonalisation.
+        damping: share of the mean eigenvalue that is added to every eigenvalue before ``root``.
     """
 
     triangle: bool = False
     center: bool = False
+    root: str | None = None
+    iterations: int = 5
+    root_exponent: float = 0.5
+    damping: float = 0.0
 
     def validate(self) -> None:
         """See :class:`Pooling`."""
         super().validate()
-        require(not self.triangle or len(self.levels) == 1, "a triangle needs exactly one level")
+        known = (None, "newton_schulz", "power", "log")
+        require(self.root in known, f"root is {self.root!r}: choose one of {known}")
+        require(self.iterations > 0, f"iterations is {self.iterations}: it needs at least one")
+        require(self.root_exponent > 0, f"root_exponent is {self.root_exponent}: it must be > 0")
+        require(self.damping >= 0, f"damping is {self.damping}: it must not be negative")
+        require(self.root or not self.damping, "damping acts before a root: choose one")
+        symmetric = self.triangle or self.root is not None
+        require(not symmetric or len(self.levels) == 1, "triangle and root need exactly one level")
 
-    def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
-        """See :class:`Pooling`."""
-        return [
-            Part(lambda w, x=x, y=y: self._flat(gram(x, y, w, center=self.center)), self.normalized)
-            for _, x, y in self.pairs(maps)
-        ]
+    def part(self, name: str, x: Array, y: Array | None) -> Part:
+        """See :class:`SecondOrder`."""
+        return Part(lambda w: gram(x, y, w, center=self.center), self._finish, self._hold)
+
+    def _finish(self, matrix: Float[Array, "b c e"]) -> Float[Array, "b d"]:
+        return self.normalized(self._flat(self._function(matrix)))
+
+    def _function(self, matrix: Array) -> Array:
+        if self.root is None:
+            return matrix
+        matrix = damp(matrix, self.damping)
+        if self.root == "log":
+            return matrix_log(matrix)
+        if self.root == "power":
+            return matrix_power(matrix, self.root_exponent)
+        root, inverse = newton_schulz(matrix, self.iterations)
+        self.sow("intermediates", "root_residual", root_residual(root, inverse).mean())
+        return root
+
+    def _hold(self, matrix: Array) -> Callable[[Array], Array]:
+        """A root is f(Σ) = Σ M with M of the same eigenvectors: hold M, then the elementwise."""
+        flat = self._flat(self._function(matrix))
+        elementwise = secant(flat, self.normalized(flat))
+        if self.root is None:
+            return lambda z: elementwise(self._flat(z))
+        inverse = self._inverse(damp(matrix, self.damping))
+
+        def held(z):
+            half = damp(z, self.damping) @ inverse
+            return elementwise(self._flat((half + half.mT) / 2))
+
+        return held
+
+    def _inverse(self, matrix: Array) -> Array:
+        if self.root == "newton_schulz":
+            return newton_schulz(matrix, self.iterations)[1]
+        if self.root == "power":
+            return matrix_power(matrix, self.root_exponent - 1)
+        raise UserError(
+            "a matrix logarithm is not linear in the locations, so a score has no shares: "
+            'pool with root "newton_schulz" or "power" to attribute it.'
+        )
 
     def _flat(self, matrix: Array) -> Array:
         return triangle(matrix) if self.triangle else matrix.reshape(matrix.shape[0], -1)
 
 
-class CompactBilinear(SecondOrder):
-    """Compact bilinear pooling (Gao et al. 2016), d values for each pair of maps.
+class Factorized(SecondOrder):
+    """Bilinear pooling by learned rank-one forms, Σ_p (uᵀ x_p)(vᵀ y_p), d values for each pair.
 
-    The hashes come from ``seed`` and are kept in the collection ``constants``, saved with the model
-    and never trained; levels share them on their common channels.
+    One level: MLB (Kim et al. 2017) and, with ``factors`` > 1, MFB (Yu et al. 2017), whose values
+    are sums of that many forms. Several levels: hierarchical bilinear pooling (Yu et al. 2018),
+    one projection for each level and every pair of levels. Without bias or nonlinearity, as HBP's
+    published networks.
+
+    Attributes:
+        d: values for each pair of maps.
+        factors: rank-one forms summed into each value.
+        algorithm: see ``ops.factorized``.
     """
 
-    d: int = 8192
+    d: int = 1024
+    factors: int = 1
     algorithm: str = "auto"
-    seed: int = 0
 
     def validate(self) -> None:
         """See :class:`Pooling`."""
         super().validate()
-        require(self.d > 0, f"d is {self.d}: a sketch needs at least one dimension")
-        known = ("gram", "fft", "auto")
-        require(
-            self.algorithm in known,
-            f"algorithm is {self.algorithm!r}: choose one of {', '.join(known)}",
-        )
+        require(self.d > 0, f"d is {self.d}: it must be positive")
+        require(self.factors > 0, f"factors is {self.factors}: it must be positive")
+        check_algorithm(self.algorithm, ("gram", "locations", "auto"))
 
     @nn.compact
     def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
         """See :class:`Pooling`."""
-        return [self._part(*pair) for pair in self.pairs(maps)]
+        sides = dict(zip(self.levels, self._projected(maps, ctx), strict=True))
+        if len(sides) == 1:
+            ((level, x),) = sides.items()
+            sides = {f"{level}_x": x, f"{level}_y": x}
+        width, start = self.d * self.factors, nn.initializers.lecun_normal()
+        kernels = {
+            name: self.param(f"kernel_{name}", start, (x.shape[-1], width))
+            for name, x in sides.items()
+        }
+        return [
+            self._part(sides[a], None if sides[b] is sides[a] else sides[b], kernels[a], kernels[b])
+            for a, b in itertools.combinations(sides, 2)
+        ]
 
-    def _part(self, name: str, x: Array, y: Array | None) -> Part:
-        channels_y = (x if y is None else y).shape[-1]
-        draw = functools.cache(
-            lambda: draw_tensor_sketch(self.seed, x.shape[-1], channels_y, self.d)
-        )
-        sketch = TensorSketch(
-            *(
-                self.variable(
-                    "constants", f"{name}_{field}", lambda field=field: getattr(draw(), field)
-                ).value
-                for field in TensorSketch._fields
-            )
-        )
-        return Part(
-            lambda w: tensor_sketch(x, y, sketch, w, algorithm=self.algorithm), self.normalized
-        )
+    def _part(self, x: Array, y: Array | None, u: Array, v: Array) -> Part:
+        def statistic(w):
+            forms = factorized(x, y, u, v, w, algorithm=self.algorithm)
+            return forms.reshape(-1, self.d, self.factors).sum(-1)
+
+        return Part(statistic, self.normalized)
+
+
+class BilinearAttention(NormalizedPooling):
+    """Bilinear attention pooling (WS-DAN, Hu et al. 2019): one mean feature for each part map.
+
+    The product of the attention maps of the level, in place of a second feature map, with its
+    features; m · c values.
+
+    Attributes:
+        scale: what the normalised vector is multiplied by.
+    """
+
+    scale: float = 100.0
+
+    def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
+        """See :class:`Pooling`."""
+        return [
+            self._part(x, attention_maps(attention, level, x.shape[1:3]))
+            for level, x in zip(self.levels, maps, strict=True)
+        ]
+
+    def _part(self, x: Array, maps: Float[Array, "b h w m"]) -> Part:
+        def statistic(w):
+            return gram(maps, x, w).reshape(x.shape[0], -1)
+
+        return Part(statistic, lambda z: self.scale * self.normalized(z))
+
+
+def check_algorithm(algorithm: str, known: tuple[str, ...]) -> None:
+    """Raise a UserError for an unknown algorithm."""
+    require(algorithm in known, f"algorithm is {algorithm!r}: choose one of {', '.join(known)}")
