@@ -38,15 +38,15 @@ def newton_schulz(a: Matrix, iterations: int = 5) -> tuple[Matrix, Matrix]:
     _check_square(a)
     if iterations < 1:
         raise ValueError(f"iterations is {iterations}: Newton-Schulz needs at least one.")
-    scale = _nonzero(_trace(a))
-    y = a / scale
-    identity = jnp.eye(a.shape[-1], dtype=a.dtype)
-    z = (3 * identity - y) / 2  # the first step, where Z is the identity
+    a, scale = _unit_trace(a)
+    trace = _nonzero(_trace(a))  # one, but for its gradient
+    y = a / trace
+    z = (3 * jnp.eye(a.shape[-1], dtype=a.dtype) - y) / 2  # the first step, where Z is I
     y = _matmul(y, z)
     for _ in range(iterations - 1):
         y, z = _newton_schulz_step(y, z)
-    root = jnp.sqrt(scale)
-    return root * y, z / root
+    root = jnp.sqrt(trace)
+    return jnp.sqrt(scale) * (root * y), z / root / jnp.sqrt(scale)
 
 
 def root_residual(root: Matrix, inverse: Matrix) -> Float[Array, "*b"]:
@@ -63,8 +63,8 @@ def matrix_power(a: Matrix, exponent: float) -> Matrix:
     directions it is defined as zero.
     """
     _check_square(a)
-    scale = _nonzero(_trace(a))
-    return scale**exponent * _spectral(a / scale, exponent)
+    unit, scale = _unit_trace(a)
+    return scale**exponent * _spectral(unit, exponent)
 
 
 def matrix_log(a: Matrix) -> Matrix:
@@ -73,11 +73,9 @@ def matrix_log(a: Matrix) -> Matrix:
     :func:`damp` the matrix first to choose the floor; the logarithm of zero is zero.
     """
     _check_square(a)
-    trace = _trace(a)
-    scale = _nonzero(trace)
-    identity = jnp.eye(a.shape[-1], dtype=a.dtype)
-    log = jnp.log(scale) * identity + _spectral(a / scale, None)
-    return jnp.where(trace > 0, log, 0)
+    unit, scale = _unit_trace(a)
+    log = jnp.log(scale) * jnp.eye(a.shape[-1], dtype=a.dtype) + _spectral(unit, None)
+    return jnp.where(_trace(a) > 0, log, 0)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -126,6 +124,16 @@ def _compose(vectors: Matrix, values: Float[Array, "*b c"]) -> Matrix:
 def _newton_schulz_step(y: Matrix, z: Matrix) -> tuple[Matrix, Matrix]:
     t = (3 * jnp.eye(y.shape[-1], dtype=y.dtype) - _matmul(z, y)) / 2
     return _matmul(y, t), _matmul(t, z)
+
+
+def _unit_trace(a: Matrix) -> tuple[Matrix, Float[Array, "*b 1 1"]]:
+    """``a`` over its trace, and the trace, a constant.
+
+    Every function here knows what a constant factor does to its value, so this changes no gradient;
+    it keeps the square of a small trace out of the quotient's.
+    """
+    scale = jax.lax.stop_gradient(_nonzero(_trace(a)))
+    return a / scale, scale
 
 
 def _matmul(x: Array, y: Array) -> Array:

@@ -65,9 +65,9 @@ def test_gradients(center):
     with jax.enable_x64(True):
         x, y, w = (jnp.asarray(np.asarray(a), jnp.float64) for a in (x, y, w))
         options = {"center": center, "mean": center}
-        check_grads(lambda x: gram(x, **options), (x,), 2)
-        check_grads(lambda x, w: gram(x, None, w, **options), (x, w), 2)
-        check_grads(lambda x, y, w: gram(x, y, w, **options), (x, y, w), 2)
+        check_grads(jax.jit(lambda x: gram(x, **options)), (x,), 2)
+        check_grads(jax.jit(lambda x, w: gram(x, None, w, **options)), (x, w), 2)
+        check_grads(jax.jit(lambda x, y, w: gram(x, y, w, **options)), (x, y, w), 2)
 
 
 def test_the_symmetric_gradient_costs_one_product():
