@@ -96,7 +96,10 @@ def tensor_sketch(
         spectrum = _location_spectra(x, y, sketch)
         if weights is not None:
             spectrum *= weights[..., None]
-        return jnp.fft.irfft(spectrum.sum((-3, -2)), n=sketch.d)
+        pooled = jnp.fft.irfft(spectrum.sum((-3, -2)), n=sketch.d)
+        # An empty bucket is zero, and not the rounding that a square root would magnify.
+        occupied = sketch.members[0] < sketch.hashes_x.size * sketch.hashes_y.size
+        return jnp.where(occupied, pooled, 0)
     raise ValueError(f'unknown algorithm {algorithm!r}: use "gram", "fft" or "auto".')
 
 
