@@ -80,7 +80,9 @@ def tensor_sketch(
         y: second feature map on the same grid, or None for ``x`` itself.
         sketch: from :func:`draw_tensor_sketch`.
         weights: weight of each location.
-        algorithm: "gram", "fft" (pooled in the frequency domain) or "auto".
+        algorithm: "gram", "fft" (pooled in the frequency domain) or "auto". The transform spreads
+            its rounding, ε of the largest value, over all values: after a square root the two
+            agree to √ε.
 
     Raises:
         ValueError: on an unknown algorithm or maps that do not match.

@@ -26,7 +26,7 @@ KINDS = [
     ("improved_bilinear", 1, {}, 16),
     ("isqrt_cov", 1, {"project": 5}, 15),
     ("compact_bilinear", 1, {"d": 32}, 32),
-    ("compact_bilinear", 1, {"d": 32, "algorithm": "fft", "project": 3}, 32),
+    ("compact_bilinear", 1, {"d": 32, "algorithm": "fft", "project": 3, "project_relu": False}, 32),
     ("compact_bilinear", 3, {"d": 9, "reduce": "sum"}, 27),
     ("compact_bilinear", 1, {"d": 32, "sketch": "maclaurin"}, 32),
     ("compact_bilinear", 2, {"d": 32, "sketch": "maclaurin", "attend": True}, 32),
