@@ -38,11 +38,17 @@ _PILLOW_ERRORS = (
 
 
 class BrokenImageError(UserError):
-    """A file that is no image, or a damaged one."""
+    """A file that cannot be read, is no image, or a damaged one."""
+
+    def __init__(self, name: str, reason: object):
+        super().__init__(
+            f"Cannot read the image {name} ({reason}); replace or remove the file, "
+            "or set data.skip_broken=True to go on without it."
+        )
 
 
 def decode(
-    data: bytes,
+    data: bytes | UInt8[np.ndarray, "h w c"],
     name: str,
     short_side: int | None = None,
     interpolation: str = "bilinear",
@@ -53,7 +59,7 @@ def decode(
     RGB; transparent ones are laid on white.
 
     Args:
-        data: the encoded image, in any format that Pillow reads.
+        data: the encoded image, in any format that Pillow reads, or its pixels.
         name: of the image, for the message of an error.
         short_side: of the result in pixels; the long side keeps the aspect ratio (rounded down,
             as torchvision does). None leaves the size.
@@ -68,30 +74,28 @@ def decode(
     check_choice("data.interpolation", interpolation, tuple(INTERPOLATIONS))
     try:
         image, (height, width) = _upright_rgb(data, short_side)
+    except Image.UnidentifiedImageError as error:
+        raise BrokenImageError(name, "it is not an image" if data else "it is empty") from error
     except _PILLOW_ERRORS as error:
-        reason = str(error) if data else "the file is empty"
-        if isinstance(error, Image.UnidentifiedImageError) and data:
-            reason = "it is not an image"
-        raise BrokenImageError(
-            f"Cannot read the image {name} ({reason}); replace or remove the file, "
-            "or set data.skip_broken=True to go on without it."
-        ) from error
+        raise BrokenImageError(name, error) from error
     if short_side is not None:
-        ratio = short_side / min(height, width)
-        size = (
-            (short_side, int(ratio * width))
-            if height <= width
-            else (int(ratio * height), short_side)
-        )
-        image = image.resize(size[::-1], INTERPOLATIONS[interpolation])
+        short = min(height, width)
+        size = (short_side * width // short, short_side * height // short)
+        image = image.resize(size, INTERPOLATIONS[interpolation])
     pixels = np.asarray(image)
     return pixels, np.array(pixels.shape[:2], np.float32) / np.float32([height, width])
 
 
-def image_size(data: bytes) -> tuple[int, int]:
+def image_size(data: bytes | np.ndarray) -> tuple[int, int]:
     """Height and width in pixels of an encoded image, upright, from its header alone."""
-    with Image.open(io.BytesIO(data)) as image:
+    with _open(data) as image:
         return _upright_size(image)
+
+
+def _open(data: bytes | np.ndarray) -> Image.Image:
+    if isinstance(data, np.ndarray):
+        return Image.fromarray(data.squeeze(2) if data.shape[2] == 1 else data)
+    return Image.open(io.BytesIO(data))
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
@@ -100,9 +104,11 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def _upright_rgb(data: bytes, short_side: int | None) -> tuple[Image.Image, tuple[int, int]]:
+def _upright_rgb(
+    data: bytes | np.ndarray, short_side: int | None
+) -> tuple[Image.Image, tuple[int, int]]:
     """The image, possibly decoded at a fraction of its size, and its full (height, width)."""
-    with Image.open(io.BytesIO(data)) as image:
+    with _open(data) as image:
         size = _upright_size(image)
         if short_side is not None:
             image.draft(None, (_DRAFT_MARGIN * short_side,) * 2)
@@ -111,6 +117,8 @@ def _upright_rgb(data: bytes, short_side: int | None) -> tuple[Image.Image, tupl
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range")
     if image.mode.startswith("I"):
         # Pillow clips 16-bit grey values at 255 instead of scaling them.
         return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8)).convert("RGB")

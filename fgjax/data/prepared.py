@@ -10,13 +10,13 @@ import contextlib
 import functools
 import io
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import ml_collections
 import numpy as np
-import requests
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.download.util import DownloadError
+from absl import logging as absl_logging
 
 from fgjax.data import birds, defaults, fingerprint, info, tfds_source
 from fgjax.data.builders import cub200, synthetic_birds
@@ -39,15 +39,7 @@ def open_cub200(config: ml_collections.ConfigDict) -> info.Dataset:
     builder = cub200.Cub200(
         folder=folder, data_dir=cache / "cub200" / digest[:16], file_format="array_record"
     )
-    downloads = cache / "downloads"
-    try:
-        _prepare(builder, downloads)
-    except (requests.RequestException, DownloadError) as error:
-        raise UserError(
-            f"Cannot download {cub200.URL} ({type(error).__name__}); check the network, or place "
-            f"the archive by hand in {downloads / 'manual'} as {cub200.ARCHIVE}, or set data.dir "
-            "to a folder in the layout of CUB_200_2011."
-        ) from error
+    _prepare(builder, cache / "downloads", show_progress=folder is None)
     coarse = [cub200.coarse_name(name) for name in builder.info.features["label"].names]
     return _dataset(builder, digest, coarse, part_names=tuple(builder.info.metadata["part_names"]))
 
@@ -67,11 +59,12 @@ def open_synthetic_birds(config: ml_collections.ConfigDict) -> info.Dataset:
     )
     digest = fingerprint.of_values(birds.VERSION, drawing.name)
     cache = defaults.cache_folder(config)
-    builder = synthetic_birds.SyntheticBirds(
-        config=drawing,
-        data_dir=cache / "synthetic_birds" / digest[:16],
-        file_format="array_record",
-    )
+    with _quiet():
+        builder = synthetic_birds.SyntheticBirds(
+            config=drawing,
+            data_dir=cache / "synthetic_birds" / digest[:16],
+            file_format="array_record",
+        )
     _prepare(builder, cache / "downloads")
     return _dataset(
         builder,
@@ -97,16 +90,31 @@ def _layout_fingerprint(folder: Path) -> str:
     return fingerprint.of_files(folder, [*cub200.annotation_files(folder), *images])
 
 
-def _prepare(builder: tfds.core.DatasetBuilder, downloads: Path) -> None:
+def _prepare(
+    builder: tfds.core.DatasetBuilder, downloads: Path, show_progress: bool = False
+) -> None:
     if builder.data_path.exists():
         return
     logging.info("Preparing %s in %s; this is done once.", builder.name, builder.data_path)
-    with contextlib.redirect_stdout(io.StringIO()):
+    tfds.display_progress_bar(show_progress)
+    with _quiet():
         builder.download_and_prepare(
             download_dir=downloads,
             download_config=tfds.download.DownloadConfig(manual_dir=downloads / "manual"),
             file_format="array_record",
         )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps TFDS from printing and warning what is of no use to a reader."""
+    verbosity = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        absl_logging.set_verbosity(verbosity)
 
 
 def _dataset(

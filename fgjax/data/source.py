@@ -63,7 +63,7 @@ class Source:
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} of a source with {len(self)} examples")
         index = int(index) % len(self)
-        image, _ = decode.decode(self._examples.read(index), self._full_name(index))
+        image, _ = self._decode(index)
         return {"image": image, "name": self.names[index], **self.annotations(index)}
 
     def annotations(self, index: int) -> dict[str, np.ndarray]:
@@ -89,8 +89,7 @@ class Source:
         key = (index, short_side, interpolation)
         if (kept := self._cache.get(key)) is not None:
             return kept
-        data = self._examples.read(index)
-        result = decode.decode(data, self._full_name(index), short_side, interpolation)
+        result = self._decode(index, short_side, interpolation)
         with self._lock:
             if key not in self._cache and result[0].nbytes <= self._room:
                 self._cache[key] = result
@@ -105,5 +104,10 @@ class Source:
         if not known:
             logging.warning("Left out (%d so far): %s", len(self.broken), error)
 
-    def _full_name(self, index: int) -> str:
-        return f"{self.names[index]} of {self._examples.origin}"
+    def _decode(self, index: int, *size) -> tuple[np.ndarray, np.ndarray]:
+        name = f"{self.names[index]} of {self._examples.origin}"
+        try:
+            data = self._examples.read(index)
+        except OSError as error:
+            raise decode.BrokenImageError(name, error.strerror) from error
+        return decode.decode(data, name, *size)

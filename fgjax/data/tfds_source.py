@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import ml_collections
 import numpy as np
+import requests
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from tensorflow_datasets.core.download.util import DownloadError
 
 from fgjax.data import decode, fingerprint, info
 from fgjax.errors import UserError
@@ -37,6 +40,11 @@ def open_by_name(config: ml_collections.ConfigDict) -> info.Dataset:
         raise UserError(
             f"TFDS has no data set {name!r}; its list is at "
             "https://www.tensorflow.org/datasets/catalog, and tfds.list_builders() prints it."
+        ) from error
+    except (ImportError, OSError, ValueError) as error:
+        raise UserError(
+            f"TFDS cannot set up its data set {name!r} ({str(error).splitlines()[0]}); correct "
+            "data.name or choose another."
         ) from error
     _check_features(name, builder.info.features)
     _prepare(name, builder)
@@ -66,10 +74,7 @@ def read(builder: tfds.core.DatasetBuilder, split: str) -> info.Examples:
     Features used: ``image`` and ``label``; if there, ``name`` or ``file_name``; ``box`` in pixels
     or ``bbox`` as TFDS has it, in fractions of the image; ``parts``.
     """
-    # Images stay encoded: fgjax decodes at the size it needs, and others (masks) not at all.
-    images = [k for k, v in builder.info.features.items() if isinstance(v, tfds.features.Image)]
-    decoders = {key: tfds.decode.SkipDecoding() for key in images}
-    records = builder.as_data_source(split, decoders=decoders)
+    records = _records(builder, split)
     rows = [_annotations(records[i], i, split) for i in range(len(records))]
     return info.Examples(
         origin=f"{builder.name} ({split})",
@@ -79,6 +84,19 @@ def read(builder: tfds.core.DatasetBuilder, split: str) -> info.Examples:
         parts=_stack_parts([row["parts"] for row in rows]),
         read=lambda i: records[i]["image"],
     )
+
+
+def _records(builder: tfds.core.DatasetBuilder, split: str) -> Sequence[Mapping]:
+    """The records with images still encoded: fgjax decodes at the size it needs, or not at all."""
+    images = [k for k, v in builder.info.features.items() if isinstance(v, tfds.features.Image)]
+    decoders = {key: tfds.decode.SkipDecoding() for key in images}
+    records = builder.as_data_source(split, decoders=decoders)
+    try:
+        next(iter(records), None)
+    except (ImportError, ValueError):
+        # Without TensorFlow, tfds.testing.mock_data has no encoded images, only pixels.
+        return builder.as_data_source(split)
+    return records
 
 
 def _annotations(record: Mapping, index: int, split: str) -> dict:
@@ -105,27 +123,30 @@ def _stack_parts(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _check_features(name: str, features: tfds.features.FeaturesDict) -> None:
-    image = isinstance(features.get("image"), tfds.features.Image)
-    label = isinstance(features.get("label"), tfds.features.ClassLabel)
-    if not (image and label):
+    wanted = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    if any(key not in features or not isinstance(features[key], wanted[key]) for key in wanted):
         raise UserError(
-            f"The TFDS data set {name!r} has no image with a class label (its features are "
-            f"{', '.join(sorted(features))}); choose one that has."
+            f"The TFDS data set {name!r} has no 'image' with a class 'label' (it has "
+            f"{', '.join(f'{k}: {type(v).__name__}' for k, v in features.items())}); "
+            "choose one that has."
         )
 
 
 def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> None:
-    advice = (
-        f"The TFDS data set {name!r} cannot be prepared without TensorFlow; install it once with "
-        f"pip install 'fgjax[tf]' and run the same command again, or set data.dir to a folder "
-        "where it lies prepared as array_record."
-    )
+    if builder.data_path.exists():
+        return
+    elsewhere = "or set data.dir to a folder where it lies prepared as array_record"
     try:
         builder.download_and_prepare(file_format="array_record")
     except ImportError as error:
-        raise UserError(advice) from error
-    except OSError as error:
         raise UserError(
-            f"The TFDS data set {name!r} cannot be downloaded or prepared ({error}); check the "
-            f"network, or set data.dir to a folder where it lies prepared as array_record."
+            f"The TFDS data set {name!r} needs {error.name or 'TensorFlow'} to be prepared; "
+            f"install it for this once with pip install 'fgjax[tf]', {elsewhere}."
+        ) from error
+    except (requests.RequestException, DownloadError, NonMatchingChecksumError) as error:
+        request = getattr(error, "request", None)
+        raise UserError(
+            f"The TFDS data set {name!r} cannot be downloaded from "
+            f"{request.url if request else 'its site'} ({type(error).__name__}); check the "
+            f"network, {elsewhere}."
         ) from error

@@ -1,4 +1,4 @@
-"""Where the parts are, and the shapes that the variants of a part take.
+"""The shapes that the variants of a part take.
 
 Shapes are polygons in the frame of the part (see `anatomy`). Variants of a part cover about the
 same area; ``extent`` scales their linear size.
@@ -12,21 +12,13 @@ import numpy as np
 
 from fgjax.data.birds.raster import ellipse, ribbon
 
-# part: (frame, centre, radii) of the region that the part takes up.
-REGIONS = {
-    "tail": ("tail", (0.62, 0.0), (0.40, 0.9)),
-    "belly": ("body", (-0.06, 0.85), (0.22, 0.25)),
-    "legs": ("world", (-0.06, 1.0), (0.12, 0.1)),
-    "back": ("body", (-0.02, -0.62), (0.2, 0.2)),
-    "breast": ("body", (0.36, 0.30), (0.15, 0.55)),
-    "flank": ("body", (-0.12, 0.58), (0.17, 0.28)),
-    "rump": ("body", (-0.41, -0.14), (0.10, 0.28)),
-    "wing": ("wing", (0.46, 0.05), (0.36, 0.75)),
-    "nape": ("head", (-0.78, 0.05), (0.28, 0.42)),
-    "crown": ("head", (-0.22, -0.80), (0.72, 0.42)),
-    "throat": ("face", (0.42, 0.76), (0.48, 0.42)),
-    "eye": ("face", (0.34, -0.14), (0.48, 0.40)),
-    "beak": ("beak", (0.5, 0.0), (0.5, 0.6)),
+FRAMES = {
+    "crown": "head",
+    "eye": "face",
+    "throat": "face",
+    "breast": "trunk",
+    "flank": "trunk",
+    "wing": "wing",
 }
 EYE = np.array([0.34, -0.14])
 
@@ -77,22 +69,22 @@ def _spots(e):
 
 
 def _streaks(e):
-    return [ellipse(at, (0.011 * e, 0.33 * e), degrees=2) for at in _BREAST]
+    return [ellipse(at, (0.010 * e, 0.33 * e), degrees=2) for at in _BREAST]
 
 
 def _band(e):
-    return [ribbon([(0.24, -0.45), (0.31, 0.10), (0.40, 0.50), (0.56, 0.74)], (0.075 * e,) * 2)]
+    return [ribbon([(0.24, -0.45), (0.31, 0.10), (0.40, 0.50), (0.56, 0.74)], (0.094 * e,) * 2)]
 
 
 def _flank_bars(e):
     return [
-        ribbon([(x, 0.18), (x - 0.02, 0.55), (x + 0.01, 0.95)], (0.030 * e, 0.036 * e))
-        for x in (-0.30, -0.20, -0.10, 0.0)
+        ribbon([(x + 0.03, 0.30), (x, 0.62), (x + 0.03, 0.98)], (0.034 * e, 0.044 * e))
+        for x in (-0.20, -0.08, 0.04, 0.16)
     ]
 
 
 def _flank_patch(e):
-    return [ellipse((-0.13, 0.60), (0.125 * e, 0.26 * e))]
+    return [ellipse((0.03, 0.66), (0.157 * e, 0.21 * e))]
 
 
 def _wing_bars(e):

@@ -15,16 +15,18 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 SUPERSAMPLING = 3
+TRUNCATE = 2.5  # deviations at which Gaussian blurs are cut off
 
 
 @dataclass(frozen=True)
 class Frame:
     """An affine coordinate frame: local points go to the image by ``p @ axes + origin``."""
 
-    origin: Float[ndarray, "2"]
+    origin: Float[ndarray, 2]
     axes: Float[ndarray, "2 2"]
 
     def __call__(self, points) -> Float[ndarray, "*n 2"]:
+        """Where local points lie in the image."""
         return np.asarray(points, float) @ self.axes + self.origin
 
     def at(self, point, *, degrees: float = 0.0, scale=1.0) -> Frame:
@@ -74,24 +76,39 @@ def ribbon(points, widths) -> Float[ndarray, "n 2"]:
 
 
 def coverage(polygons: Iterable, size: int, tones: Iterable[int] | None = None):
-    """Share of every pixel covered by the polygons, painted in order in grey tones (255 if none)."""
+    """Share of every pixel that the polygons cover, or their grey tones, painted in order."""
     canvas = Image.new("L", (size * SUPERSAMPLING,) * 2)
     draw = ImageDraw.Draw(canvas)
     polygons = list(polygons)
-    for polygon, tone in zip(polygons, tones or [255] * len(polygons), strict=True):
+    tones = [255] * len(polygons) if tones is None else tones
+    for polygon, tone in zip(polygons, tones, strict=True):
         draw.polygon((np.asarray(polygon) * SUPERSAMPLING).ravel().tolist(), fill=int(tone))
     return np.asarray(canvas.reduce(SUPERSAMPLING), np.float32) / 255
 
 
+def window(alpha, margin: float = 0) -> tuple[slice, slice]:
+    """The rows and columns where there is something, and ``margin`` more on every side."""
+    margin = int(np.ceil(margin))
+    spans = (np.flatnonzero(alpha.any(axis)) for axis in (1, 0))
+    return tuple(
+        slice(max(s[0] - margin, 0), s[-1] + 1 + margin) if len(s) else slice(0) for s in spans
+    )
+
+
 def blend(image, color, alpha):
     """Paint a colour, or an image, over an image with a per-pixel alpha."""
-    return image + (color - image) * alpha[..., None]
+    where = window(alpha)
+    below, color = image[where], np.asarray(color)
+    above = color[where] if color.ndim == 3 else color
+    image = image.copy()
+    image[where] = below + (above - below) * alpha[where][..., None]
+    return image
 
 
 def blur(array, sigma: float):
     """Gaussian blur of the first two axes."""
     return ndimage.gaussian_filter(
-        array, (sigma, sigma) + (0,) * (array.ndim - 2), mode="nearest", truncate=2.5
+        array, (sigma, sigma) + (0,) * (array.ndim - 2), mode="nearest", truncate=TRUNCATE
     )
 
 
@@ -115,12 +132,15 @@ def sample(texture, u, v):
     return ndimage.map_coordinates(texture, [v, u], order=1, mode="grid-wrap")
 
 
-def relief(alpha, sigma: float, light: Float[ndarray, "3"], depth: float = 1.0):
-    """Diffuse light on a shape puffed up from its silhouette: around 1 where it faces the viewer.
+def relief(alpha, sigma: float, light: Float[ndarray, 3], depth: float = 1.0):
+    """Diffuse light on a shape puffed up from its silhouette: 1 where it faces the viewer.
 
     The blurred silhouette serves as the height of the shape, ``light`` points towards the light.
     """
-    height = blur(alpha, sigma)
+    shade = np.ones_like(alpha)
+    where = window(alpha, TRUNCATE * sigma + 1)
+    height = blur(alpha[where], sigma)
     slope_y, slope_x = np.gradient(height * (sigma * 2.5 * depth))
     facing = light[2] - slope_x * light[0] - slope_y * light[1]
-    return facing / np.sqrt(1 + slope_x**2 + slope_y**2) / light[2]
+    shade[where] = facing / np.sqrt(1 + slope_x**2 + slope_y**2) / light[2]
+    return shade

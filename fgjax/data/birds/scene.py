@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
-from fgjax.data.birds import plumage, scenery
+from fgjax.data.birds import palettes, parts, plumage, scenery
 from fgjax.data.birds.anatomy import BODY_PLANS, Pose, pose_bird
 from fgjax.data.birds.raster import blur as gaussian_blur
 from fgjax.data.birds.species import NAMES, PARTS, SPECIES
@@ -25,7 +25,7 @@ class Scene:
     image: UInt8[ndarray, "s s 3"]
     mask: Bool[ndarray, "s s"]  # where the bird is seen
     part_map: UInt8[ndarray, "s s"]  # 0: no part, 1 + i: PARTS[i], where it is seen
-    box: Float[ndarray, "4"]  # ymin, xmin, ymax, xmax of what is seen
+    box: Float[ndarray, " 4"]  # ymin, xmin, ymax, xmax of what is seen; NaN if nothing is
     parts: Float[ndarray, "p 3"]  # y, x, visible (1) or not (0), in the order of PARTS
     species: str
     pose: Pose
@@ -51,42 +51,41 @@ def render(
       size: side of the square image in pixels.
       difficulty: 0 (large, plain markings, calm scenes) to 1 (small, faint, cluttered).
       pose: replaces the random pose.
-      hide_parts: parts to put a leafy twig in front of.
+      hide_parts: parts to put leaves in front of.
       blur: deviation in pixels of a Gaussian blur of the finished picture.
 
     Raises:
       UserError: on an unknown species or part, or a difficulty outside 0..1.
     """
     _check(species, difficulty, hide_parts)
-    bird_species = SPECIES[NAMES.index(species)]
     # One generator for each cause of variation: changing one leaves the others alone.
     causes = np.random.SeedSequence([VERSION, *np.atleast_1d(seed)]).spawn(6)
     posing, lighting, setting, coloring, feathering, covering = map(np.random.default_rng, causes)
-    plan = BODY_PLANS[bird_species.family]
+    kind = SPECIES[NAMES.index(species)]
     pose = pose or random_pose(posing, difficulty)
-    bird = pose_bird(plan, pose, size, crest=bird_species.variants.get("crown") == "crested")
-    unit = pose.scale * size / plan.reach
+    bird = pose_bird(BODY_PLANS[kind.family], pose, size, kind.variants)
     light = _light(lighting, difficulty)
     image = scenery.background(setting, size)
-    image = scenery.perch(setting, image, bird.feet, unit, light)
-    colors = plumage.palette(coloring, bird_species.family, 0.6 + 0.8 * difficulty)
+    image = scenery.perch(setting, image, bird.feet, bird.unit, light)
+    colors = palettes.palette(coloring, kind.family, 0.6 + 0.8 * difficulty)
     markings = plumage.Markings(1.25 - 0.5 * difficulty, 1.0 - 0.3 * difficulty)
-    image, alpha, part_map, centers = plumage.paint_bird(
-        image, bird, bird_species, colors, markings, light, feathering
-    )
-    places = _covered_places(covering, bird, difficulty)
-    places += [centers[part] for part in hide_parts]
-    image, hidden = scenery.foreground(covering, image, places, unit)
-    image = _develop(lighting, image, difficulty)
+    image, alpha = plumage.paint_bird(image, bird, kind, colors, markings, light, feathering)
+    regions = parts.outlines(bird)
+    front = scenery.Foreground(image)
+    for _ in range(covering.binomial(2, 0.6 * difficulty)):
+        front.twig(covering, bird.body(covering.uniform((-0.7, -0.35), (0.75, 0.5))), bird.unit)
+    for part in hide_parts:
+        front.cover(covering, regions[part])
+    image = _develop(lighting, front.image, difficulty)
     if blur:
         image = gaussian_blur(image, blur)
-    seen = (alpha > 0.5) & (hidden < 0.5)
+    seen = (alpha > 0.5) & (front.hidden < 0.5)
     return Scene(
         image=np.round(np.clip(image, 0, 1) * 255).astype(np.uint8),
         mask=seen,
-        part_map=np.where(seen, part_map, 0).astype(np.uint8),
+        part_map=np.where(seen, parts.part_map(regions, size), np.uint8(0)),
         box=_box(seen),
-        parts=_parts(centers, seen, hidden),
+        parts=_part_points(regions, front.hidden),
         species=species,
         pose=pose,
     )
@@ -116,11 +115,6 @@ def _light(rng, difficulty: float):
     return direction / np.linalg.norm(direction)
 
 
-def _covered_places(rng, bird, difficulty: float) -> list:
-    count = rng.binomial(2, 0.6 * difficulty)
-    return [bird.body(rng.uniform((-0.7, -0.35), (0.75, 0.5))) for _ in range(count)]
-
-
 def _develop(rng, image, difficulty: float):
     """Warmth and exposure of the whole picture, and a slight darkening of its corners."""
     spread = 0.5 + difficulty
@@ -134,13 +128,13 @@ def _develop(rng, image, difficulty: float):
 def _box(seen):
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     if not len(rows):
-        return np.zeros(4, np.float32)
+        return np.full(4, np.nan, np.float32)
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], np.float32)
 
 
-def _parts(centers, seen, hidden):
-    size = len(seen)
-    points = np.array([centers[part][::-1] for part in PARTS], np.float32)
+def _part_points(regions, hidden):
+    size = len(hidden)
+    points = np.array([regions[part].mean(0)[::-1] for part in PARTS], np.float32)
     inside = ((points >= 0) & (points < size)).all(1)
     y, x = np.clip(points, 0, size - 1).astype(int).T
     return np.column_stack([points, inside & (hidden[y, x] < 0.5)]).astype(np.float32)

@@ -106,60 +106,84 @@ def background(rng: np.random.Generator, size: int):
 
 
 def perch(rng: np.random.Generator, image, feet, unit: float, light):
-    """Paint a branch or a stone under the feet."""
-    size = image.shape[0]
-    x, y = feet.mean(0)
-    thickness = unit * rng.uniform(0.10, 0.17)
-    rise, bend = rng.uniform(-0.10, 0.10), rng.normal(0, 0.03, 2) * size
-    if rng.random() < 0.75:
-        ends = np.array([(-8, x), (size + 8, x)])
-        left, right = ((-10, y - rise * (-10 - x)), (size + 10, y - rise * (size + 10 - x)))
-        del ends
-        middle = [(x - 0.3 * unit, y + 0.3 * unit * rise), (x + 0.3 * unit, y - 0.3 * unit * rise)]
-        line = np.array([left, *middle, right]) + [(0, bend[0]), (0, 0), (0, 0), (0, bend[1])]
-        shape = ribbon(line + (0, thickness / 2), (thickness * 1.2, thickness, thickness * 0.7))
-        color, grain = np.float32((0.40, 0.31, 0.24)), noise(rng, (size, size), (1.0, 7))
-    else:
-        width = unit * rng.uniform(0.7, 1.1)
-        top = [(-1, 0.5), (-0.75, 0.14), (-0.3, 0.0), (0.3, 0.0), (0.8, 0.16), (1.05, 0.6)]
-        shape = curve(np.array([*top, (1.2, 2.4), (-1.2, 2.4)]) * width + (x, y - 1))
-        color, grain = np.float32((0.52, 0.51, 0.48)), noise(rng, (size, size), 2.5)
+    """Paint a branch or a mossy stone under the feet."""
+    size, at = len(image), feet.mean(0)
+    paint = _branch if rng.random() < 0.7 else _stone
+    shape, color, roundness = paint(rng, size, at, unit)
     alpha = coverage([shape], size)
-    color = color * (rng.uniform(0.75, 1.25) + rng.normal(0, 0.04, 3).astype(np.float32))
-    tone = relief(alpha, thickness * 0.35, light, 1.4) * (1 + 0.12 * grain)
-    shadow = coverage([ellipse((x, y + 0.06 * unit), (0.34 * unit, 0.07 * unit))], size)
+    color = color * rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3).astype(np.float32)
+    shadow = coverage([ellipse(at + np.array([0, 0.05 * unit]), (0.34 * unit, 0.07 * unit))], size)
+    tone = np.clip(relief(alpha, roundness, light, 1.3), 0.4, 1.3)
     tone = tone * (1 - 0.4 * blur(shadow, 0.05 * unit))
     return blend(image, color * tone[..., None], alpha)
 
 
-def leaf(frame: Frame, size: int):
-    """Coverage and grey tone of a leaf from the frame's origin to (1, 0)."""
-    edge = [(0, 0), (0.2, -0.15), (0.5, -0.2), (0.8, -0.1), (1, 0)]
-    lower = [(0.8, 0.12), (0.5, 0.21), (0.2, 0.14)]
-    alpha = coverage([frame(curve([*edge, *lower]))], size)
-    half = coverage([frame(curve([*edge, (0.5, 0.02)], closed=False))], size)
-    rib = coverage([frame(ribbon([(0, 0), (0.5, 0.02), (0.95, 0)], (0.035, 0.01)))], size)
-    return alpha, 0.86 + 0.22 * half - 0.25 * rib
+def _branch(rng, size: int, at, unit: float):
+    thickness = unit * rng.uniform(0.10, 0.17)
+    slope, bends = rng.uniform(-0.10, 0.10), rng.normal(0, 0.03, 2) * size
+    x = np.array([-0.1 * size, at[0] - 0.3 * unit, at[0] + 0.3 * unit, 1.1 * size])
+    y = at[1] + slope * (x - at[0]) + (bends[0], 0, 0, bends[1]) + thickness * 0.45
+    shape = ribbon(np.stack([x, y], 1), (thickness * 1.2, thickness, thickness * 0.7))
+    bark = noise(rng, (size, size), (0.005 * size, 0.05 * size))
+    bark = bark + 0.6 * noise(rng, (size, size), (0.003 * size, 0.012 * size))
+    return shape, np.float32((0.43, 0.34, 0.27)) * (1 + 0.11 * bark[..., None]), thickness * 0.3
 
 
-def foreground(rng: np.random.Generator, image, places, unit: float):
-    """Paint a leafy twig over each of the places; returns the image and what it covers."""
-    size = image.shape[0]
-    hidden = np.zeros((size, size), np.float32)
-    for place in places:
-        length, angle = unit * rng.uniform(0.22, 0.40), rng.uniform(0, 360)
-        color = np.float32(rng.uniform((0.26, 0.38, 0.10), (0.52, 0.58, 0.24)))
-        focus = rng.uniform(0.3, 1.4)
-        twig = Frame(np.asarray(place), np.eye(2) * length).at((0, 0), degrees=angle)
-        stem = ribbon(
-            twig([(-0.5, 0.0), (0.3, 0.05), (1.6, -0.1), (9, -1.6)]), (1.2, 0.05 * length)
-        )
-        alpha = blur(coverage([stem], size), focus)
-        image = blend(image, np.float32((0.34, 0.27, 0.19)), alpha)
-        hidden = np.maximum(hidden, alpha)
+def _stone(rng, size: int, at, unit: float):
+    width = unit * rng.uniform(0.7, 1.1)
+    top = [(-1.0, 0.5), (-0.75, 0.14), (-0.3, 0.0), (0.3, 0.0), (0.8, 0.16), (1.05, 0.6)]
+    shape = curve(np.array([*top, (1.2, 2.4), (-1.2, 2.4)]) * width + at - (0, 1))
+    patches, grain = (noise(rng, (size, size), s * size) for s in (0.03, 0.006))
+    grain = 1 + 0.06 * patches[..., None] + 0.08 * grain[..., None]
+    depth = (np.arange(size, dtype=np.float32) - at[1])[:, None] / unit
+    moss = 0.8 / (1 + np.exp(12 * depth - 2.0 - 2.5 * patches))
+    stone = np.float32((0.50, 0.49, 0.46)) * grain
+    return shape, blend(stone, np.float32((0.34, 0.38, 0.20)) * grain, moss), 0.1 * width
+
+
+class Foreground:
+    """Twigs and leaves in front of a picture, and how much of every pixel they hide."""
+
+    def __init__(self, image):
+        self.image = image
+        self.hidden = np.zeros(image.shape[:2], np.float32)
+
+    def twig(self, rng: np.random.Generator, place, unit: float):
+        """Let a leafy twig hang into the picture at a place."""
+        length, focus = unit * rng.uniform(0.22, 0.40), rng.uniform(0.3, 1.4)
+        turn = rng.uniform(0, 360)
+        twig = Frame(np.asarray(place), np.eye(2) * length).at((0, 0), degrees=turn)
+        path = twig([(-0.5, 0.0), (0.4, 0.08), (1.6, -0.05), (3.2, -0.7), (7, -3.6)])
+        stem = coverage([ribbon(path, (0.03 * length, 0.07 * length))], len(self.image))
+        self._add(np.float32((0.34, 0.27, 0.19)), blur(stem, focus))
+        green = _green(rng)
         for x, turn in ((-0.4, 165), (0.1, 70), (0.5, -60), (1.2, 40)):
-            at = twig.at((x, 0), degrees=turn + rng.normal(0, 14), scale=rng.uniform(0.8, 1.15))
-            alpha, tone = (blur(a, focus) for a in leaf(at, size))
-            image = blend(image, color * (tone * rng.uniform(0.85, 1.15))[..., None], alpha)
-            hidden = np.maximum(hidden, alpha)
-    return image, hidden
+            turn = turn + rng.normal(0, 14)
+            self._leaf(twig.at((x, 0), degrees=turn, scale=rng.uniform(0.8, 1.15)), green, focus)
+
+    def cover(self, rng: np.random.Generator, region):
+        """Put leaves on a region (a polygon), its middle and most of what is around it."""
+        middle, green = region.mean(0), _green(rng)
+        length = 1.6 * np.linalg.norm(region - middle, axis=1).max()
+        spots = middle + 0.55 * (region[:: max(1, len(region) // 6)] - middle)
+        for spot in (*spots, middle):
+            frame = Frame(spot, np.eye(2) * length).at((0, 0), degrees=rng.uniform(0, 360))
+            self._leaf(frame.at((-0.5, 0)), green * rng.uniform(0.85, 1.15), 0.5)
+
+    def _leaf(self, frame: Frame, color, focus: float):
+        """A leaf from the frame's origin to (1, 0)."""
+        upper = [(0, 0), (0.2, -0.15), (0.5, -0.2), (0.8, -0.1), (1, 0)]
+        lower = [(0.8, 0.12), (0.5, 0.21), (0.2, 0.14)]
+        halves = frame(curve([*upper, *lower])), frame(curve([*upper, (0.5, 0.02)], closed=False))
+        rib = frame(ribbon([(0, 0), (0.5, 0.02), (0.95, 0)], (0.035, 0.01)))
+        size = len(self.image)
+        tone = coverage([*halves, rib], size, (200, 250, 140)) / 0.8
+        self._add(color * blur(tone, focus)[..., None], blur(coverage(halves, size), focus))
+
+    def _add(self, color, alpha):
+        self.image = blend(self.image, color, alpha)
+        self.hidden = np.maximum(self.hidden, alpha)
+
+
+def _green(rng):
+    return np.float32(rng.uniform((0.26, 0.38, 0.10), (0.52, 0.58, 0.24)))

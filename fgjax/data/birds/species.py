@@ -45,7 +45,7 @@ def _family(family: str, parts: str, rows: Mapping[str, str]) -> tuple[Species, 
     )
 
 
-# In the first and third family every two species differ in two parts; in the others in one to three.
+# Two species of the first or third family differ in two parts, of the others in one to three.
 SPECIES = (
     *_family(
         "finch",

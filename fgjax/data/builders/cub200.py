@@ -12,8 +12,11 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import requests
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.checksums import UrlInfo
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from tensorflow_datasets.core.download.util import DownloadError
 
 from fgjax.errors import UserError
 
@@ -183,12 +186,25 @@ class _Layout:
 
 def _extract_archive(dl_manager: tfds.download.DownloadManager) -> Path:
     manual = Path(dl_manager._manual_dir) / ARCHIVE
-    if not manual.is_file():
+    if manual.is_file():
+        _check_archive(manual)
+        return Path(dl_manager.extract(manual)) / "CUB_200_2011"
+    try:
+        # TFDS tries for minutes where there is no network; this fails at once.
+        requests.get(URL, stream=True, timeout=20).close()
         return Path(dl_manager.download_and_extract(URL)) / "CUB_200_2011"
-    with manual.open("rb") as file:
+    except (requests.RequestException, DownloadError, NonMatchingChecksumError) as error:
+        raise UserError(
+            f"Cannot download {URL} ({type(error).__name__}); check the network, place the archive "
+            f"by hand in {manual.parent} as {ARCHIVE}, or set data.dir to a folder in the layout "
+            "of CUB_200_2011."
+        ) from error
+
+
+def _check_archive(path: Path) -> None:
+    with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
             raise UserError(
-                f"The archive {manual} is not the official one or is incomplete (its SHA-256 is "
-                f"not {SHA256}); fetch it again from {URL}."
+                f"The archive {path} is not the official one or is incomplete (its SHA-256 is not "
+                f"{SHA256}); fetch it again from {URL}."
             )
-    return Path(dl_manager.extract(manual)) / "CUB_200_2011"
