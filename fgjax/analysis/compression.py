@@ -36,22 +36,20 @@ def _shares(eigenvalues: np.ndarray) -> np.ndarray:
     return positive / max(positive.sum(), 1e-300)
 
 
-def scatter(
+def spread(
     features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d d"], Float[np.ndarray, "k d"]]:
-    """Within-class and between-class covariance, and the centred class means.
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "k d"], Float[np.ndarray, " k"]]:
+    """Features less the mean of their class, centred class means, and shares of the classes.
 
-    The two covariances sum to the total one; classes weigh by their number of examples.
+    With ``r, m, p`` for these, ``r'r / n`` is the within-class covariance, ``m' diag(p) m`` the
+    between-class one, and the two sum to the total.
     """
     features = np.asarray(features, np.float64)
-    classes, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    sums = np.zeros((len(classes), features.shape[1]))
+    _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), features.shape[1]))
     np.add.at(sums, index, features)
     means = sums / counts[:, None]
-    residual = features - means[index]
-    centred = means - features.mean(0)
-    between = (centred * (counts / len(features))[:, None]).T @ centred
-    return residual.T @ residual / len(features), between, centred
+    return features - means[index], means - features.mean(0), counts / len(features)
 
 
 def collapse(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]) -> dict[str, float]:
@@ -61,18 +59,20 @@ def collapse(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]) 
     ``equal_norm``: variation coefficient of the norms of the class means. ``equal_angle``: mean
     of |cosine + 1 / (k - 1)| between class means.
     """
-    within, between, means = scatter(features, labels)
+    residual, means, shares = spread(features, labels)
     k = len(means)
     norms = np.linalg.norm(means, axis=1)
     unit = means / np.maximum(norms, 1e-300)[:, None]
     cosines = (unit @ unit.T)[~np.eye(k, dtype=bool)]
-    # Between-class covariance has rank k - 1; what is below is rounding error, not signal.
-    inverse = np.linalg.pinv(between, rcond=1e-9, hermitian=True)
+    # The between-class covariance has rank k - 1: its pseudo-inverse never needs d x d numbers.
+    _, singular, directions = np.linalg.svd(means * np.sqrt(shares)[:, None], full_matrices=False)
+    kept = singular > singular[0] * 1e-6
+    whitened = residual @ directions[kept].T / singular[kept]
     return {
-        "within_between": float(np.trace(within) / max(np.trace(between), 1e-300)),
-        "nc1": float(np.sum(within * inverse) / k),
-        "equal_norm": float(norms.std() / max(norms.mean(), 1e-300)),
-        "equal_angle": float(np.mean(np.abs(cosines + 1 / (k - 1)))) if k > 1 else 0.0,
+        "within_between": float(np.sum(residual**2) / len(residual) / np.sum(singular**2)),
+        "nc1": float(np.sum(whitened**2) / len(residual) / k),
+        "equal_norm": float(norms.std() / norms.mean()),
+        "equal_angle": float(np.mean(np.abs(cosines + 1 / (k - 1)))),
     }
 
 

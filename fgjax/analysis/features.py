@@ -6,7 +6,8 @@ so that memory is bounded by the number of examples and not by the size of the m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,23 +16,43 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fgjax.analysis import geometry, parts, probes, similarity
+from fgjax.analysis.subject import Subject
 from fgjax.ops import boxes
-from fgjax.preprocessing import Preprocessing
 from fgjax.vocabulary import Hierarchy
 
 Batch = dict[str, np.ndarray]
 Rows = dict[str, Any]  # of arrays whose first axis is the examples
 
-# Channels that enter a second-order feature: 128 give 8,256 numbers an example and level.
-SECOND_ORDER_CHANNELS = 128
+# Memory for second-order features, of which an example has channels^2 / 2 at every level.
+SECOND_ORDER_BYTES = 2e9
 # Features at every part of every example would outgrow all else; this many examples are enough.
 EXAMPLES_WITH_PARTS = 1500
 
 
-def normalize(images: Array, preprocessing: Preprocessing) -> Float[Array, "b h w 3"]:
-    """Images of 0..255 as the network expects them."""
-    mean, std = (jnp.asarray(x, jnp.float32) for x in (preprocessing.mean, preprocessing.std))
-    return (images.astype(jnp.float32) / 255 - mean) / std
+def second_order_channels(examples: int, levels: int) -> int:
+    """How many channels enter second-order features, so that all of them fit in memory."""
+    return int(np.clip(np.sqrt(SECOND_ORDER_BYTES / (examples * levels)), 64, 320))
+
+
+def concepts(part_names: Sequence[str]) -> dict[str, list[int]]:
+    """Parts by what they are: left and right of the same thing are one concept."""
+    merged: dict[str, list[int]] = {}
+    for index, name in enumerate(part_names):
+        merged.setdefault(name.removeprefix("left ").removeprefix("right "), []).append(index)
+    return merged
+
+
+def merge_sides(
+    parts: Float[np.ndarray, "b p 3"], groups: Mapping[str, Sequence[int]]
+) -> Float[np.ndarray, "b q 3"]:
+    """Parts by concept: of several, the first that is visible."""
+    if not groups:
+        return parts[:, :0]
+    chosen = [
+        np.take_along_axis(parts[:, members], parts[:, members, 2].argmax(1)[:, None, None], 1)
+        for members in map(list, groups.values())
+    ]
+    return np.concatenate(chosen, axis=1)
 
 
 def coarsen(images: Array, share: float = 2 / 3) -> Float[Array, "b h w 3"]:
@@ -43,7 +64,11 @@ def coarsen(images: Array, share: float = 2 / 3) -> Float[Array, "b h w 3"]:
 
 
 def describe(
-    hierarchy: Hierarchy, placed: Float[Array, "b p 3"], box: Float[Array, "b 4"], size: int
+    hierarchy: Hierarchy,
+    placed: Float[Array, "b p 3"],
+    box: Float[Array, "b 4"],
+    size: int,
+    channels: int,
 ) -> dict[str, Rows]:
     """What is kept of each level: see the keys. ``placed`` and ``box`` are in pixels of the image.
 
@@ -51,13 +76,20 @@ def describe(
     """
     return {
         level: {
-            "average": probes.average(maps),
             "object": _average_inside(maps, box, size),
-            "second_order": probes.second_order(maps, limit=SECOND_ORDER_CHANNELS),
             "peak": geometry.peaks(maps),
             "at_parts": parts.at_points(maps, placed[..., :2], size),
+            **pooled(maps, channels),
         }
         for level, maps in hierarchy.items()
+    }
+
+
+def pooled(maps: Float[Array, "b h w c"], channels: int) -> Rows:
+    """Average and second-order feature; the latter in half precision, which is exact enough."""
+    return {
+        "average": probes.average(maps),
+        "second_order": probes.second_order(maps, limit=channels).astype(jnp.float16),
     }
 
 
@@ -81,96 +113,95 @@ def _covered(centre, low, high):
 
 
 def collect(
-    apply: Callable[[Float[Array, "b h w 3"]], Any],
+    network: Subject,
+    twins: Mapping[str, Callable[[Array], Any]],
     batches: Iterable[Batch],
-    preprocessing: Preprocessing,
-    twins: dict[str, Callable[[Float[Array, "b h w 3"]], Any]],
+    *,
+    channels: int,
+    groups: Mapping[str, Sequence[int]],
+    stride: int = 1,
 ) -> Rows:
-    """Describes every example of ``batches`` by ``apply``, and briefly by each of its twins.
+    """Describes every example of ``batches``.
 
     Args:
-        apply: normalised images to ``Outputs``.
+        network: under analysis.
+        twins: other networks to set beside it, as functions from images to ``Outputs``.
         batches: as of ``data.pipeline.eval_batches``; masked rows are dropped.
-        preprocessing: of the network.
-        twins: other networks to set beside it; ``{"random": ...}`` is the control.
+        channels: that enter second-order features.
+        groups: parts by concept, see :func:`concepts`.
+        stride: features at parts are kept of the examples whose index is a multiple of it.
 
     Returns:
-        ``index, label, box, parts, logits, embedding`` by example, box and parts in pixels of the
-        network's image; ``levels``: see :func:`describe`; ``object``, ``at_parts`` and ``peak``
-        included; ``coarsened`` and ``twins``: name -> level -> average (and second-order)
-        features; ``octaves``: energy by frequency; ``alignment``: CKA sums over
-        ``alignment_names``; ``top``: greatest responses of every unit.
+        By example: ``index, label, box, parts, logits, embedding, with_parts`` (whether features
+        at parts are kept); box and parts are in pixels of the image. ``levels``: level -> what
+        :func:`describe` keeps; ``coarsened``: level -> average feature of the coarsened image;
+        ``twins``: name -> level -> pooled features. Over all examples: ``octaves``, the energy
+        by frequency of each level; ``alignment``, CKA sums over ``alignment_names``; ``top``, the
+        greatest responses of every unit.
     """
-
-    @jax.jit
-    def run(image, mask, placed, box):
-        size = image.shape[1]
-        outputs = apply(normalize(image, preprocessing))
-        others = {name: twin(normalize(image, preprocessing)) for name, twin in twins.items()}
-        coarse = apply(normalize(coarsen(image), preprocessing))
-        weight = mask[:, None, None, None]
-        rows = {
-            "logits": outputs.logits,
-            "embedding": outputs.embedding,
-            "levels": describe(outputs.hierarchy, placed, box, size),
-            "coarsened": {k: probes.average(m) for k, m in coarse.hierarchy.items()},
-            "twins": {
-                name: {
-                    k: {
-                        "average": probes.average(m),
-                        "second_order": probes.second_order(m, limit=SECOND_ORDER_CHANNELS),
-                    }
-                    for k, m in other.hierarchy.items()
-                }
-                for name, other in others.items()
-            },
-        }
-        hierarchies = [outputs.hierarchy, *(other.hierarchy for other in others.values())]
-        grams = jnp.stack([similarity.gram(m) for h in hierarchies for m in h.values()])
-        octaves = {k: geometry.octaves(m * weight) for k, m in outputs.hierarchy.items()}
-        return rows, grams, octaves
-
-    kept, octaves, alignment, top, with_parts = [], None, None, {}, 0
+    run = jax.jit(functools.partial(_run, network, twins, channels))
+    kept: list[Rows] = []
+    totals: Rows = {"octaves": None, "alignment": None, "top": {}}
     for batch in batches:
         real = batch["mask"] > 0
         size = batch["image"].shape[1]
-        placed = boxes.map_parts(batch["affine"], batch["parts"], size)
+        placed = boxes.map_parts(batch["affine"], merge_sides(batch["parts"], groups), size)
         box = np.clip(boxes.map_boxes(batch["affine"], batch["box"]), 0, size)
         rows, grams, energy = jax.device_get(run(batch["image"], batch["mask"], placed, box))
-        annotations = {
-            "index": batch["index"],
-            "label": batch["label"],
-            "box": box,
-            "parts": placed,
-        }
-        rows = jax.tree.map(lambda x, real=real: np.asarray(x)[real], {**annotations, **rows})
-        for level, row in rows["levels"].items():
-            value, *where = row["peak"]
-            top[level] = geometry.merge_top(top.get(level), value, rows["index"], *where)
-            row["peak"] = tuple(place.astype(np.uint16) for place in where)
-            if with_parts >= EXAMPLES_WITH_PARTS:
-                row["at_parts"] = row["at_parts"][:0]
-        with_parts += real.sum()
-        if real.sum() >= 4:
-            alignment = similarity.accumulate(alignment, grams[:, real][:, :, real])
-        octaves = energy if octaves is None else jax.tree.map(np.add, octaves, energy)
+        rows |= {"index": batch["index"], "label": batch["label"], "box": box, "parts": placed}
+        rows = jax.tree.map(lambda x, real=real: np.asarray(x)[real], rows)
+        rows["with_parts"] = rows["index"] % stride == 0
+        for level in rows["levels"].values():
+            level["at_parts"] = level["at_parts"][rows["with_parts"]]
+        _add(totals, rows, grams[:, real][:, :, real], energy)
         kept.append(rows)
-    collected = jax.tree.map(lambda *x: np.concatenate(x), *kept)
-    names = [(name, level) for name in ("network", *twins) for level in collected["levels"]]
-    return collected | {
-        "octaves": octaves,
-        "alignment": alignment,
-        "alignment_names": names,
-        "top": top,
+    names = [(name, level) for name in ("network", *twins) for level in kept[0]["levels"]]
+    return jax.tree.map(lambda *x: np.concatenate(x), *kept) | totals | {"alignment_names": names}
+
+
+def _run(network, twins, channels, images, mask, placed, box):
+    """Rows by example, Gram matrices of all networks' levels, energy by frequency."""
+    outputs = network.apply(images)
+    others = {name: twin(images).hierarchy for name, twin in twins.items()}
+    coarse = network.apply(coarsen(images)).hierarchy
+    rows = {
+        "logits": network.decide(outputs),
+        "embedding": outputs.embedding,
+        "levels": describe(outputs.hierarchy, placed, box, images.shape[1], channels),
+        "coarsened": jax.tree.map(probes.average, coarse),
+        "twins": {
+            name: {level: pooled(maps, channels) for level, maps in hierarchy.items()}
+            for name, hierarchy in others.items()
+        },
     }
+    hierarchies = (outputs.hierarchy, *others.values())
+    grams = jnp.stack([similarity.gram(maps) for h in hierarchies for maps in h.values()])
+    unmasked = mask[:, None, None, None]
+    octaves = {k: geometry.octaves(maps * unmasked) for k, maps in outputs.hierarchy.items()}
+    return rows, grams, octaves
+
+
+def _add(totals: Rows, rows: Rows, grams: np.ndarray, energy: dict[str, np.ndarray]) -> None:
+    """Adds a batch to what is over all examples; of the peaks, their places stay in the rows."""
+    for level, row in rows["levels"].items():
+        value, *place = row["peak"]
+        totals["top"][level] = geometry.merge_top(
+            totals["top"].get(level), value, rows["index"], *place
+        )
+        row["peak"] = tuple(x.astype(np.uint16) for x in place)
+    if grams.shape[-1] >= 4:
+        totals["alignment"] = similarity.accumulate(totals["alignment"], grams)
+    known = totals["octaves"]
+    totals["octaves"] = energy if known is None else jax.tree.map(np.add, known, energy)
 
 
 def gather(batches: Iterable[Batch], indices: Iterable[int]) -> Batch:
     """The rows of the examples ``indices``, in that order."""
-    wanted = {int(index): place for place, index in enumerate(indices)}
-    rows: list = [None] * len(wanted)
-    for batch in batches:
-        for row, index in enumerate(batch["index"]):
-            if batch["mask"][row] > 0 and int(index) in wanted:
-                rows[wanted[int(index)]] = {key: value[row] for key, value in batch.items()}
-    return {key: np.stack([row[key] for row in rows]) for key in rows[0]} if rows else {}
+    wanted = [int(index) for index in indices]
+    found = {
+        int(index): {key: value[row] for key, value in batch.items()}
+        for batch in batches
+        for row, index in enumerate(batch["index"])
+        if batch["mask"][row] > 0 and int(index) in wanted
+    }
+    return {key: np.stack([found[i][key] for i in wanted]) for key in found[wanted[0]]}

@@ -1,0 +1,179 @@
+"""The whole analysis of a network on a data set: one pass over each split, then every measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fgjax.analysis import (
+    diagnosis,
+    explain,
+    features,
+    knowledge,
+    mistakes,
+    probes,
+    report,
+    similarity,
+    units,
+)
+from fgjax.analysis.study import Study, batches, observe
+from fgjax.errors import UserError
+
+FORMAT_VERSION = 1
+
+
+def analyze(
+    recogniser: Any,
+    data: Any,
+    workdir: str | Path,
+    *,
+    sample: int = 96,
+    check: Callable[[Mapping[str, object]], float] | None = None,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Measures the hierarchy of a network and writes ``WORKDIR/report``.
+
+    Read-outs are fitted on ``data.train``, their strength chosen on a fifth of it, and scored on
+    ``data.test`` if there is one, else on ``data.validation``.
+
+    Args:
+        recogniser: as ``fgjax.load`` gives it: ``normalize, apply, apply_from, contributions,
+            preprocessing, variables, random_twin()``; where it has ``pretrained_twin()``, levels
+            are also compared with those before fine-tuning.
+        data: as ``fgjax.data.load`` gives it.
+        workdir: folder of the run.
+        sample: images for what needs the network itself: attribution, occlusion.
+        check: trains briefly with changes of the config and returns the accuracy; where given,
+            the advice is tested with it.
+        name: of the run, for the title.
+
+    Returns:
+        What ``report.json`` holds.
+
+    Raises:
+        UserError: there is no split to fit or to evaluate on.
+    """
+    split = "validation" if data.test is None else "test"
+    evaluated = getattr(data, split)
+    if data.train is None or evaluated is None:
+        raise UserError(
+            "The analysis needs a training split and a validation or test split; load the data "
+            "with both."
+        )
+    study = observe(recogniser, data.train, evaluated)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(study.rows["label"]))[:sample])
+
+    def load(source, indices):
+        return features.gather(batches(source, recogniser.preprocessing), indices)
+
+    pictured = explain.explain(
+        study,
+        chosen,
+        lambda i: load(evaluated, i),
+        lambda i: load(data.train, i),
+        recogniser.variables["params"],
+    )
+    content = {
+        "format_version": FORMAT_VERSION,
+        "name": name or data.info.name,
+        "data": _description(study, split),
+        **measure(study),
+        **pictured.content,
+    }
+    for level, seen in pictured.geometry.items():
+        content["levels"][level] |= seen
+    if check is not None:
+        options = [diagnosis.Option(**option) for option in content["advice"]["options"]]
+        content["advice"]["check"] = diagnosis.check(options, check)
+    report.write(content, pictured.pictures, Path(workdir) / "report")
+    return content
+
+
+def _description(study: Study, split: str) -> dict[str, Any]:
+    info = study.info
+    return {
+        "name": info.name,
+        "classes": len(info.classes),
+        "coarse_classes": len(info.coarse_classes or ()),
+        "single_class_families": int(np.sum(np.bincount(info.coarse_of) == 1))
+        if info.coarse_of is not None
+        else 0,
+        "concepts": list(study.concepts),
+        "train": len(study.train["label"]),
+        "evaluated": len(study.rows["label"]),
+        "split": split,
+        "image_size": study.size,
+        "probed": bool(study.rows.get("probed", False)),
+    }
+
+
+def measure(study: Study) -> dict[str, Any]:
+    """Everything that is measured on the collected rows alone."""
+    rows, train, info = study.rows, study.train, study.info
+    labels = rows["label"]
+    levels = {}
+    for level in (*study.levels, "embedding"):
+        x = train["embedding"] if level == "embedding" else train["levels"][level]["average"]
+        levels[level] = {
+            "read_outs": {
+                kind: knowledge.accuracies(scores, labels, info.coarse_of)
+                for (where, kind), scores in study.scores.items()
+                if where == level
+            },
+            "neighbours": knowledge.share(study.votes[level].argmax(1) == labels),
+            "transferability": knowledge.scores_without_training(x, train["label"]),
+            "compression": knowledge.spectrum_figures(x, train["label"]),
+        }
+    right = {level: study.right(level, "second_order") for level in study.levels}
+    right |= {"average pooling": study.right(study.levels[-1], "average")}
+    decided = rows["logits"].argmax(1) == labels
+    order = [*study.levels, "average pooling"]
+    return {
+        "levels": levels,
+        "decision": mistakes.decision(rows["logits"], labels, info.classes, info.coarse_of),
+        "passage": knowledge.passage(right | {"network": decided}, [*order, "network"]),
+        "similarity": {
+            "names": [" ".join(name) for name in rows["alignment_names"]],
+            "cka": similarity.cka(rows["alignment"]).tolist(),
+        },
+        "parts": _parts(study),
+        "advice": _advice(study, right, decided),
+    }
+
+
+def _parts(study: Study) -> dict[str, Any] | None:
+    if not study.concepts or not (study.rows["parts"][..., 2] > 0).any():
+        return None
+    found = units.alignment(study.train, study.rows, study.concepts, study.size)
+    return found | {"identity": units.identity(study.train, study.rows)}
+
+
+def _advice(study: Study, right: dict[str, np.ndarray], decided: np.ndarray) -> dict[str, Any]:
+    """Options with their predicted gains, the best first."""
+    last, before = study.levels[-1], study.levels[-2]
+    train, rows = study.train, study.rows
+
+    def accuracy(describe):
+        probe = probes.fit(describe(train), {"fine": train["label"]}, study.held_out)["fine"]
+        return float(np.mean(probes.read(probe, describe(rows)).argmax(1) == rows["label"]))
+
+    def both(r):
+        pair = (r["levels"][before]["average"], r["levels"][last]["average"])
+        return np.concatenate(pair, axis=1)
+
+    boxed = np.isfinite(rows["box"]).all()
+    figures = {
+        "embedding": float(np.mean(study.right("embedding", "average"))),
+        "average": float(np.mean(study.right(last, "average"))),
+        "second_order": float(np.mean(study.right(last, "second_order"))),
+        "pyramid": accuracy(both),
+        "coarsened": accuracy(lambda r: r["coarsened"][last]),
+        "object": accuracy(lambda r: r["levels"][last]["object"]) if boxed else float("nan"),
+    }
+    known = {level: right[level] for level in study.levels}
+    options = diagnosis.unfreezing(diagnosis.recoverable(known, decided))
+    ranked = diagnosis.rank(options + diagnosis.pooling_options(figures))
+    return {"figures": figures, "options": [option._asdict() for option in ranked]}

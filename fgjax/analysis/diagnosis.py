@@ -1,0 +1,184 @@
+"""From cheap scores to advice, and from advice to a test of it.
+
+Each option is a change of the config with a predicted gain, in accuracy, read off figures that
+need no training. Short trainings, where they are affordable, tell what the prediction is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import stats
+
+from fgjax.vocabulary import LEVELS
+
+
+class Option(NamedTuple):
+    """A change that might help.
+
+    Attributes:
+        name: what to do, in words.
+        changes: dotted config keys and their values.
+        gain: predicted gain in accuracy, as a fraction.
+        reason: the measured figures it is predicted from, in words.
+    """
+
+    name: str
+    changes: Mapping[str, object]
+    gain: float
+    reason: str
+
+
+def recoverable(
+    right_at: Mapping[str, Bool[np.ndarray, " n"]], right_at_end: Bool[np.ndarray, " n"]
+) -> dict[str, float]:
+    """Share of examples that a level's read-out tells rightly and the network does not.
+
+    What training of everything behind that level could recover, since the information is there.
+    """
+    return {level: float(np.mean(right & ~right_at_end)) for level, right in right_at.items()}
+
+
+def unfreezing(recoverable_at: Mapping[str, float]) -> list[Option]:
+    """Options to train from each level on, by what its inputs hold and the output lacks.
+
+    Training from an earlier level can do all that training from a later one can: the gain is the
+    greatest over the inputs of all levels that are trained.
+    """
+    levels = [level for level in LEVELS if level in recoverable_at]
+    options = []
+    for first in levels[1:]:
+        inputs = levels[levels.index(first) - 1 :]
+        source = max(inputs, key=recoverable_at.__getitem__)
+        options.append(
+            Option(
+                f"train {first} and what follows",
+                {"schedule.train_from": first},
+                recoverable_at[source],
+                f"{_percent(recoverable_at[source])} of the images are read rightly at {source} "
+                "but not at the end",
+            )
+        )
+    return options
+
+
+def pooling_options(accuracy: Mapping[str, float]) -> list[Option]:
+    """Options on how the last maps are read, from accuracies of read-outs (held-out examples).
+
+    Keys: ``embedding`` (what the head reads now), and of the last level ``average``,
+    ``second_order``, ``object`` (average over the box; nan without boxes), ``pyramid`` (averages
+    of the last two levels together), ``coarsened`` (of images with two thirds of their detail).
+    """
+
+    def option(key, against, name, changes, reason):
+        gain = accuracy[key] - accuracy[against]
+        figures = f"{_percent(accuracy[key])} against {_percent(accuracy[against])}"
+        return Option(name, changes, gain, f"{reason}: {figures}")
+
+    options = [
+        option(
+            "second_order",
+            "embedding",
+            "pool co-occurrences, not averages",
+            {"model.pooling.name": "compact_bilinear"},
+            "a linear read-out of second-order features of the last level, against the embedding",
+        ),
+        option(
+            "pyramid",
+            "average",
+            "read the last two levels together",
+            {"model.merge.name": "fpn"},
+            "a linear read-out of the averages of both levels, against the last alone",
+        ),
+    ]
+    if np.isfinite(accuracy["object"]):
+        options.append(
+            option(
+                "object",
+                "average",
+                "attend to the object",
+                {"model.attention.name": "cbam"},
+                "averages over the annotated box, against the whole image",
+            )
+        )
+    lost = accuracy["average"] - accuracy["coarsened"]
+    # Each step up in resolution brings less than the one before: about half.
+    options.append(
+        Option(
+            "raise the resolution by half",
+            {"data.image_size": "x1.5"},
+            lost / 2,
+            f"taking a third of the resolution away costs {_percent(lost)}; as much more brings "
+            "about half of that",
+        )
+    )
+    return options
+
+
+def rank(options: Sequence[Option]) -> list[Option]:
+    """The options, the greatest predicted gain first."""
+    return sorted(options, key=lambda option: -option.gain)
+
+
+def check(
+    options: Sequence[Option], train_briefly: Callable[[Mapping[str, object]], float]
+) -> dict:
+    """Runs the short training of each option and of none, and compares the order.
+
+    Args:
+        options: to be tested.
+        train_briefly: config changes -> accuracy on held-out examples.
+
+    Returns:
+        ``baseline`` accuracy, ``options`` (name, predicted and measured gain) and ``tau``, their
+        Kendall rank correlation with a bootstrap interval.
+    """
+    baseline = train_briefly({})
+    gains = [train_briefly(option.changes) - baseline for option in options]
+    scores = [option.gain for option in options]
+    return {
+        "baseline": float(baseline),
+        "options": [
+            {"name": option.name, "predicted": float(option.gain), "measured": float(gain)}
+            for option, gain in zip(options, gains, strict=True)
+        ],
+        "tau": agreement(np.array([scores]), np.array([gains])),
+    }
+
+
+def agreement(
+    scores: Float[np.ndarray, "settings options"],
+    gains: Float[np.ndarray, "settings options"],
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Mean Kendall tau-b over settings, with its percentile bootstrap 95 % interval.
+
+    Settings are resampled, and options within each where there is one setting only. A setting
+    whose scores or gains are all equal says nothing and counts as 0.
+    """
+    rng = np.random.default_rng(seed)
+    settings, options = scores.shape
+    values = np.array([kendall(s, g) for s, g in zip(scores, gains, strict=True)])
+    if settings > 1:
+        means = values[rng.integers(0, settings, (draws, settings))].mean(1)
+    else:
+        picks = rng.integers(0, options, (draws, options))
+        means = np.array([kendall(scores[0, pick], gains[0, pick]) for pick in picks])
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {"value": float(values.mean()), "low": float(low), "high": float(high), "n": settings}
+
+
+def kendall(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float:
+    """Kendall tau-b; 0 where one of the two is constant."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    return float(stats.kendalltau(first, second).statistic)
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"

@@ -1,0 +1,276 @@
+"""Which classes are confused, how sure the network is, and what each error has to do with.
+
+A cause is named only on evidence that is independent of the network's own decision: read-outs of
+other levels, neighbours, part annotations, the training data's own spread. An error can have
+several causes; the first that applies, in the order of :data:`CAUSES`, is its main one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import optimize, special
+
+CAUSES = {
+    "label doubt": "every witness names one other class and none the label",
+    "pose, scale or occlusion": "the object is smaller, more hidden or posed unlike nearly all "
+    "training images",
+    "over-compression": "a middle level still tells it rightly; the network does not",
+    "missed part cue": "the evidence lies off the parts that tell the two classes apart",
+    "look-alikes beyond the data": "no level tells the two classes apart reliably",
+    "unexplained": "none of the above applies",
+}
+
+
+def temperature(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> float:
+    """The temperature that maximises the likelihood of the labels (Guo et al., 2017).
+
+    For scores that are no logits, such as a ridge probe's, it makes probabilities of them.
+    """
+
+    def loss(log_temperature):
+        log_p = special.log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -log_p[np.arange(len(labels)), labels].mean()
+
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-7, 4), method="bounded").x))
+
+
+def reliability(
+    probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], bins: int = 10
+) -> list[dict[str, float]]:
+    """Confidence, accuracy and count of each occupied bin of confidence, for a diagram."""
+    confidence = probabilities.max(1)
+    correct = probabilities.argmax(1) == labels
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        {
+            "confidence": float(confidence[bin_of == b].mean()),
+            "accuracy": float(correct[bin_of == b].mean()),
+            "n": int(np.sum(bin_of == b)),
+        }
+        for b in np.unique(bin_of)
+    ]
+
+
+class Witnesses(NamedTuple):
+    """What is known of n examples besides the network's decision.
+
+    Attributes:
+        labels: given classes.
+        predictions: the network's classes.
+        probabilities: the network's, calibrated.
+        middle: scores of the read-outs of the middle levels.
+        late: scores of the other read-outs that are as good as the network.
+        neighbours: share of each class among the nearest training examples.
+    """
+
+    labels: Int[np.ndarray, " n"]
+    predictions: Int[np.ndarray, " n"]
+    probabilities: Float[np.ndarray, "n k"]
+    middle: Mapping[str, Float[np.ndarray, "n k"]]
+    late: Mapping[str, Float[np.ndarray, "n k"]]
+    neighbours: Float[np.ndarray, "n k"]
+
+
+def label_doubt(witnesses: Witnesses) -> Bool[np.ndarray, " n"]:
+    """Confident learning (Northcutt et al., 2021), sharpened: all witnesses against the label.
+
+    The network's probability of its class is above the mean of the examples that bear that label,
+    every read-out and a majority of the neighbours name the same class, and no more than one in
+    ten neighbours bears the given label.
+    """
+    rows = np.arange(len(witnesses.labels))
+    named = witnesses.predictions
+    own = witnesses.probabilities[rows, witnesses.labels]
+    usual = np.array(
+        [
+            own[witnesses.labels == c].mean() if (witnesses.labels == c).any() else 1.0
+            for c in range(witnesses.probabilities.shape[1])
+        ]
+    )
+    unanimous = np.all(
+        [scores.argmax(1) == named for scores in witnesses.late.values()], axis=0
+    ) & (witnesses.neighbours[rows, named] > 0.5)
+    confident = witnesses.probabilities[rows, named] >= usual[named]
+    unsupported = witnesses.neighbours[rows, witnesses.labels] <= 0.1
+    return (named != witnesses.labels) & unanimous & confident & unsupported
+
+
+def over_compression(witnesses: Witnesses) -> tuple[Bool[np.ndarray, " n"], list[str | None]]:
+    """Errors that the read-out of a middle level gets right, and the level that does so."""
+    wrong = witnesses.predictions != witnesses.labels
+    names = list(witnesses.middle)
+    right = np.stack([witnesses.middle[n].argmax(1) == witnesses.labels for n in names], 1)
+    found = wrong & right.any(1)
+    return found, [names[right[i].argmax()] if found[i] else None for i in range(len(found))]
+
+
+def unusual(
+    training: Float[np.ndarray, "n f"], examples: Float[np.ndarray, "m f"], tail: float = 0.05
+) -> Bool[np.ndarray, "m f"]:
+    """Where a figure lies below the ``tail`` quantile of the training data; False where nan.
+
+    Figures are such that low means difficult: scale, share of visible parts, likeness of pose.
+    """
+    threshold = np.nanquantile(training, tail, axis=0)
+    return np.nan_to_num(examples, nan=np.inf) < threshold
+
+
+def circumstances(
+    box: Float[np.ndarray, "n 4"], parts: Float[np.ndarray, "n p 3"], size: int
+) -> Float[np.ndarray, "n 2"]:
+    """Scale (square root of the object's share of the image) and share of visible parts."""
+    height, width = np.maximum(box[:, 2] - box[:, 0], 0), np.maximum(box[:, 3] - box[:, 1], 0)
+    visible = parts[..., 2].mean(1) if parts.shape[1] else np.full(len(box), np.nan)
+    return np.stack([np.sqrt(height * width) / size, visible], 1)
+
+
+def pose_likeness(
+    training: Float[np.ndarray, "n p 3"],
+    examples: Float[np.ndarray, "m p 3"],
+    *,
+    leave_self_out: bool = False,
+    block: int = 256,
+) -> Float[np.ndarray, " m"]:
+    """Minus the distance to the most alike layout of parts in training, or in its mirror image.
+
+    Layouts are centred and scaled by their own spread; the distance is the root mean square over
+    parts visible in both, of which there must be three. nan where fewer are visible.
+    """
+    if not training.shape[1]:
+        return np.full(len(examples), np.nan)
+    known, seen = _layouts(training), _layouts(examples)
+    nearest = np.full(len(examples), np.inf)
+    for start in range(0, len(examples), block):
+        part = slice(start, start + block)
+        for mirror in (1.0, -1.0):
+            other = known * np.array([1.0, mirror])
+            square = np.sum((seen[part, None] - other[None]) ** 2, -1)
+            both = np.isfinite(square)
+            distance = np.sqrt(np.nansum(square, -1) / np.maximum(both.sum(-1), 1))
+            distance[both.sum(-1) < 3] = np.inf
+            if leave_self_out:
+                rows = np.arange(len(distance))
+                distance[rows, start + rows] = np.inf
+            nearest[part] = np.minimum(nearest[part], distance.min(1))
+    return np.where(np.isfinite(nearest), -nearest, np.nan)
+
+
+def _layouts(points: np.ndarray) -> Float[np.ndarray, "n p 2"]:
+    visible = points[..., 2:] > 0
+    placed = np.where(visible, points[..., :2], np.nan)
+    count = np.maximum(visible.sum(1, keepdims=True), 1)
+    centred = placed - np.nansum(placed, 1, keepdims=True) / count
+    spread = np.sqrt(np.nansum(centred**2, (1, 2), keepdims=True) / count)
+    return centred / np.maximum(spread, 1e-9)
+
+
+def pair_accuracy(
+    scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], first: int, second: int
+) -> float:
+    """How often the scores prefer the right one of two classes, on the examples of these two.
+
+    The mean of the two classes, so that a preference for one of them gains nothing.
+    """
+    shares = [
+        np.mean(scores[labels == a, a] > scores[labels == a, b])
+        for a, b in ((first, second), (second, first))
+        if (labels == a).any()
+    ]
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def look_alikes(
+    witnesses: Witnesses, least: float = 0.75
+) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Errors between two classes that no read-out tells apart with accuracy ``least``.
+
+    Also returns the best accuracy of any read-out on the pair, nan where there is no error.
+    """
+    read_outs = [witnesses.probabilities, *witnesses.middle.values(), *witnesses.late.values()]
+    best = np.full(len(witnesses.labels), np.nan)
+    for i in np.flatnonzero(witnesses.predictions != witnesses.labels):
+        pair = int(witnesses.labels[i]), int(witnesses.predictions[i])
+        best[i] = max(pair_accuracy(scores, witnesses.labels, *pair) for scores in read_outs)
+    return best < least, best
+
+
+def separating_parts(
+    part_scores: Float[np.ndarray, "p n k"],
+    visible: Bool[np.ndarray, "n p"],
+    labels: Int[np.ndarray, " n"],
+    first: int,
+    second: int,
+) -> Float[np.ndarray, " p"]:
+    """How well each part alone tells two classes apart (accuracy, 0.5 = not at all).
+
+    ``part_scores`` are read-outs of the features at that part, fitted on other examples.
+    """
+    return np.array(
+        [
+            pair_accuracy(scores[seen], labels[seen], first, second)
+            for scores, seen in zip(part_scores, visible.T, strict=True)
+        ]
+    )
+
+
+def explain(
+    witnesses: Witnesses,
+    odd: Bool[np.ndarray, "n f"],
+    on_parts: Float[np.ndarray, " n"],
+    usual_on_parts: float,
+) -> list[dict]:
+    """For each error, every cause that applies, with its evidence.
+
+    Args:
+        witnesses: of all evaluated examples.
+        odd: unusual scale, visibility and pose, see :func:`unusual`.
+        on_parts: share of the evidence for label against prediction that lies on the parts which
+            separate the two; nan where it was not measured.
+        usual_on_parts: the lower quartile of that share where the network is right.
+
+    Returns:
+        dicts with ``row`` (among the examples), ``label``, ``prediction``, ``confidence``,
+        ``causes`` (main one first) and ``evidence`` (cause -> figures).
+    """
+    doubt = label_doubt(witnesses)
+    compressed, by = over_compression(witnesses)
+    alike, best = look_alikes(witnesses)
+    missed = np.nan_to_num(on_parts, nan=np.inf) < usual_on_parts
+    explained = []
+    for row in np.flatnonzero(witnesses.predictions != witnesses.labels):
+        label, named = int(witnesses.labels[row]), int(witnesses.predictions[row])
+        found = {
+            "label doubt": doubt[row],
+            "pose, scale or occlusion": odd[row].any(),
+            "over-compression": compressed[row],
+            "missed part cue": missed[row],
+            "look-alikes beyond the data": alike[row],
+        }
+        causes = [cause for cause, applies in found.items() if applies] or ["unexplained"]
+        explained.append(
+            {
+                "row": int(row),
+                "label": label,
+                "prediction": named,
+                "confidence": float(witnesses.probabilities[row, named]),
+                "causes": causes,
+                "evidence": {
+                    "label's share of neighbours": float(witnesses.neighbours[row, label]),
+                    "unusual": [
+                        name
+                        for name, flag in zip(
+                            ("scale", "visible parts", "pose"), odd[row], strict=False
+                        )
+                        if flag
+                    ],
+                    "right at": by[row],
+                    "evidence on separating parts": float(on_parts[row]),
+                    "best accuracy on the pair": float(best[row]),
+                },
+            }
+        )
+    return explained

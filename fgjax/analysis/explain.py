@@ -1,0 +1,262 @@
+"""What needs the network and its images again: fields of view, attribution, errors, pictures."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from fgjax.analysis import errors, evidence, gallery, mistakes, parts, units, vision
+from fgjax.analysis.study import Study
+from fgjax.analysis.subject import difference_map
+from fgjax.evaluation import confusions
+from fgjax.overlay import evidence_scale, heat_overlay
+from fgjax.vocabulary import MIDDLE
+
+Load = Callable[[Any], dict[str, np.ndarray]]
+
+ERRORS = 200  # explained in full; more only repeat the same causes
+PAIRS, CASES = 6, 2  # of the confusion browser
+UNITS = 4  # shown of each level
+OCCLUDED = 48  # images in which parts are hidden
+SIDE = 168  # of pictures in the report, pixels
+
+
+class Pictured(NamedTuple):
+    """Sections of the report, figures to add to each level, and pictures by name."""
+
+    content: dict[str, Any]
+    geometry: dict[str, dict[str, Any]]
+    pictures: dict[str, gallery.Picture]
+
+
+def explain(
+    study: Study, chosen: Int[np.ndarray, " s"], load: Load, load_training: Load, params: Any
+) -> Pictured:
+    """Everything that is measured on images rather than on collected rows.
+
+    Args:
+        study: what was collected.
+        chosen: rows of the sample.
+        load: batch of the evaluated examples with these indices.
+        load_training: the same of the training examples.
+        params: parameters of the network, for its first filters.
+    """
+    rows = study.rows
+    wrong = np.flatnonzero(rows["logits"].argmax(1) != rows["label"])
+    wrong = np.sort(np.random.default_rng(1).permutation(wrong)[:ERRORS])
+    shown = {
+        level: gallery.characteristic_units(
+            study.train["levels"][level]["average"], study.train["label"], UNITS
+        )
+        for level in study.levels
+    }
+    needed = np.union1d(
+        rows["index"][np.union1d(chosen, wrong)], list(gallery.wanted(rows["top"], shown))
+    ).astype(int)
+    images = gallery.by_index(load(needed))
+    sample = _images(images, rows, chosen)
+    geometry = vision.level_geometry(study.network, sample[:32], rows["octaves"])
+    separates = functools.cache(_separator(study))
+    on_parts, usual = _on_parts(study, images, chosen, wrong, separates)
+    explained = errors.explain(
+        mistakes.witnesses(rows, study.scores, study.votes),
+        mistakes.circumstances(study.train, rows, study.size),
+        on_parts,
+        usual,
+    )
+    browser, pictures = _browse(study, images, explained, load_training, separates)
+    pictures |= _unit_pictures(study, images, shown, geometry)
+    pictures |= _part_pictures(study, sample, chosen)
+    if (filters := vision.first_filters(params)) is not None:
+        tiles = [gallery.resize(f, 40, smooth=False) for f in filters[:64]]
+        pictures["filters"] = gallery.sheet(tiles, 16)
+    content = {
+        "attribution": evidence.scores(
+            study.network,
+            study.twin,
+            sample,
+            rows["logits"][chosen].argmax(1),
+            rows["box"][chosen],
+        ),
+        "occlusion": _occlusion(study, sample, chosen),
+        "errors": [_named(study, error) for error in explained],
+        "causes": mistakes.count_causes(explained),
+        "browser": browser,
+        "shown_units": {level: u.tolist() for level, u in shown.items()},
+    }
+    return Pictured(content, geometry, pictures)
+
+
+def _images(images, rows, which) -> np.ndarray:
+    return np.stack([images[int(i)] for i in rows["index"][which]])
+
+
+def _named(study: Study, error: Mapping[str, Any]) -> dict[str, Any]:
+    """An error with names for numbers."""
+    classes = study.info.classes
+    return {
+        **error,
+        "index": int(study.rows["index"][error["row"]]),
+        "label": classes[error["label"]],
+        "prediction": classes[error["prediction"]],
+    }
+
+
+def _separator(study: Study) -> Callable[[int, int], Float[np.ndarray, " p"]]:
+    """A function from two classes to how well each part alone tells them apart.
+
+    Where the data say which parts do, these have accuracy 1 and the others 0.5.
+    """
+    rows, concepts = study.rows, np.array(study.concepts)
+    if study.info.separating_parts is not None:
+        known = study.info.separating_parts
+        names = study.info.classes
+
+        def by_construction(a, b):
+            return np.where(np.isin(concepts, known.get((names[a], names[b]), ())), 1.0, 0.5)
+
+        return by_construction
+    if not len(concepts):
+        return lambda a, b: np.zeros(0)
+    level = [name for name in study.levels if name in MIDDLE][-1]
+    scores = units.class_scores(study.train, rows, level, len(study.info.classes))
+    visible = rows["parts"][rows["with_parts"], :, 2] > 0
+    labels = rows["label"][rows["with_parts"]]
+    return lambda a, b: errors.separating_parts(scores, visible, labels, a, b)
+
+
+def _on_parts(study, images, chosen, wrong, separates) -> tuple[np.ndarray, float]:
+    """Share of the evidence on separating parts: of each error, and its usual least when right."""
+    rows = study.rows
+    result = np.full(len(rows["label"]), np.nan)
+    if not study.concepts:
+        return result, 0.0
+    ranked = np.argsort(-rows["logits"], axis=1)
+    right = chosen[ranked[chosen, 0] == rows["label"][chosen]]
+
+    def share(which, others):
+        pairs = zip(rows["label"][which], others, strict=True)
+        masks = np.stack([mistakes.telling(separates(int(a), int(b))) for a, b in pairs])
+        return evidence.on_separating_parts(
+            study.network,
+            _images(images, rows, which),
+            rows["label"][which],
+            others,
+            rows["parts"][which],
+            masks,
+            parts.RADIUS * study.size,
+        )
+
+    usual = share(right, ranked[right, 1]) if len(right) else np.zeros(0)
+    if len(wrong):
+        result[wrong] = share(wrong, ranked[wrong, 0])
+    usual = usual[np.isfinite(usual)]
+    return result, float(np.quantile(usual, 0.25)) if len(usual) else 0.0
+
+
+def _occlusion(study: Study, sample: np.ndarray, chosen: np.ndarray) -> dict[str, Any] | None:
+    if not study.concepts:
+        return None
+    few, rows = chosen[:OCCLUDED], study.rows
+    return evidence.occlusion(
+        study.network,
+        sample[:OCCLUDED],
+        rows["label"][few],
+        rows["box"][few],
+        rows["parts"][few],
+        study.concepts,
+        1.5 * parts.RADIUS * study.size,
+    )
+
+
+def _browse(study, images, explained, load_training, separates):
+    """The most confused pairs, each with errors side by side with training examples."""
+    rows, classes = study.rows, study.info.classes
+    pairs = confusions.most_confused(
+        rows["label"], rows["logits"].argmax(1), classes, PAIRS, study.info.coarse_of
+    )
+    cases, pictures, training = [], {}, set()
+    for pair in pairs:
+        names = {pair["first"], pair["second"]}
+        both = [
+            e
+            for e in explained
+            if {classes[e["label"]], classes[e["prediction"]]} == names
+            and int(rows["index"][e["row"]]) in images
+        ]
+        both.sort(key=lambda e: -e["confidence"])
+        pair["cases"] = [_named(study, e) for e in both[:CASES]]
+        a, b = classes.index(pair["first"]), classes.index(pair["second"])
+        pair["parts"] = dict(
+            zip(study.concepts, np.round(separates(a, b), 3).tolist(), strict=True)
+        )
+        cases += both[:CASES]
+    if not cases:
+        return pairs, pictures
+    labels, named = (np.array([e[k] for e in cases]) for k in ("label", "prediction"))
+    which = np.array([e["row"] for e in cases])
+    method = jax.jit(lambda x, a, b: difference_map(study.network, x, a, b))
+    maps = evidence.maps_of(method, _images(images, rows, which), named, labels)
+    neighbours = {}
+    for row, label, prediction in zip(which, labels, named, strict=True):
+        for role, c in (("true", label), ("taken", prediction)):
+            neighbours[row, role] = gallery.nearest(
+                rows["embedding"][row], study.train["embedding"], study.train["label"] == c
+            )
+    training = gallery.by_index(
+        load_training(sorted({int(study.train["index"][i]) for i in neighbours.values()}))
+    )
+    for row, evidence_map in zip(which, maps, strict=True):
+        index = int(rows["index"][row])
+        image = images[index]
+        pictures[f"case-{index}-image"] = image
+        pictures[f"case-{index}-evidence"] = heat_overlay(
+            image, evidence_map, evidence_scale(evidence_map)
+        )
+        for role in ("true", "taken"):
+            picture = training[int(study.train["index"][neighbours[row, role]])]
+            pictures[f"case-{index}-{role}"] = picture
+    return pairs, {name: gallery.resize(picture, SIDE) for name, picture in pictures.items()}
+
+
+def _unit_pictures(study, images, shown, geometry) -> dict[str, gallery.Picture]:
+    return {
+        f"units-{level}": gallery.patches(
+            study.rows["top"][level],
+            chosen,
+            images,
+            geometry[level]["size"],
+            geometry[level]["effective_field"],
+        )
+        for level, chosen in shown.items()
+    }
+
+
+def _part_pictures(study, sample, chosen, columns: int = 6) -> dict[str, gallery.Picture]:
+    """The best middle-layer unit of each part, its response over images that show the part."""
+    middle = [name for name in study.levels if name in MIDDLE]
+    if not study.concepts or not middle:
+        return {}
+    level, few = middle[-1], slice(0, columns)
+    found = units.alignment(study.train, study.rows, study.concepts, study.size)["levels"][level]
+    hierarchy = study.network.apply(jnp.asarray(sample[few], jnp.float32)).hierarchy
+    maps = np.asarray(hierarchy[level])
+    placed = study.rows["parts"][chosen[few]]
+    pictures = {}
+    for part, name in enumerate(study.concepts):
+        if name not in found:
+            continue
+        tiles = []
+        for i, image in enumerate(sample[few]):
+            tile = gallery.response(image, maps[i, :, :, found[name]["unit"]])
+            if placed[i, part, 2] > 0:
+                tile = gallery.marked(tile, placed[i, part, :2], parts.RADIUS * study.size)
+            tiles.append(gallery.resize(tile, 96))
+        pictures[f"part-{name}"] = gallery.sheet(tiles, columns)
+    return pictures

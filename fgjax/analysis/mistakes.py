@@ -1,0 +1,95 @@
+"""The errors of a network on collected rows: who is taken for whom, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import special
+
+from fgjax.analysis import errors
+from fgjax.evaluation import confusions, metrics
+from fgjax.vocabulary import MIDDLE
+
+Rows = dict[str, Any]
+# A part separates two classes if it alone tells them apart this often; three at most count.
+SEPARATES = 0.75
+SEPARATING = 3
+
+
+def decision(
+    logits: Float[np.ndarray, "n k"],
+    labels: Int[np.ndarray, " n"],
+    classes: tuple[str, ...],
+    coarse_of: Int[np.ndarray, " k"] | None,
+) -> dict[str, Any]:
+    """Accuracy, calibration and confused pairs of the network itself."""
+    predictions = logits.argmax(1)
+    result = metrics.summarize(logits, labels, coarse_of)
+    result["reliability"] = errors.reliability(special.softmax(logits, axis=1), labels)
+    result["pairs"] = confusions.most_confused(labels, predictions, classes, 10, coarse_of)
+    if coarse_of is not None:
+        result["errors_within_family"] = confusions.errors_within_family(
+            labels, predictions, coarse_of
+        )
+    return result
+
+
+def witnesses(
+    rows: Rows,
+    scores: Mapping[tuple[str, str], Mapping[str, np.ndarray]],
+    votes: Mapping[str, np.ndarray],
+) -> errors.Witnesses:
+    """Who can testify on each example; see :class:`errors.Witnesses`."""
+    last = list(rows["levels"])[-1]
+    late = [(last, "average"), (last, "second_order"), ("embedding", "average")]
+    middle = [
+        (level, kind)
+        for level in rows["levels"]
+        if level in MIDDLE
+        for kind in ("second_order", "average")
+    ]
+    return errors.Witnesses(
+        labels=rows["label"],
+        predictions=rows["logits"].argmax(1),
+        probabilities=special.softmax(rows["logits"], axis=1),
+        middle={f"{level}, {kind}": scores[level, kind]["fine"] for level, kind in middle},
+        late={f"{level}, {kind}": scores[level, kind]["fine"] for level, kind in late},
+        neighbours=votes["embedding"],
+    )
+
+
+def circumstances(train: Rows, rows: Rows, size: int) -> Bool[np.ndarray, "n 3"]:
+    """Whether scale, visible parts and pose of each example are unlike the training data."""
+    usual = np.column_stack(
+        [
+            errors.circumstances(train["box"], train["parts"], size),
+            errors.pose_likeness(train["parts"], train["parts"], leave_self_out=True),
+        ]
+    )
+    here = np.column_stack(
+        [
+            errors.circumstances(rows["box"], rows["parts"], size),
+            errors.pose_likeness(train["parts"], rows["parts"]),
+        ]
+    )
+    known = np.isfinite(usual).any(0)
+    usual[:, ~known] = 0.0
+    return errors.unusual(usual, here) & known
+
+
+def telling(accuracy: Float[np.ndarray, " p"]) -> Bool[np.ndarray, " p"]:
+    """The parts that tell two classes apart, by how well each does so alone."""
+    accuracy = np.nan_to_num(accuracy)
+    best = np.argsort(-accuracy, kind="stable")[:SEPARATING]
+    return np.isin(np.arange(len(accuracy)), best) & (accuracy >= SEPARATES)
+
+
+def count_causes(explained: list[dict]) -> dict[str, dict[str, int]]:
+    """How often each cause is the main one, and how often it applies at all."""
+    main = Counter(error["causes"][0] for error in explained)
+    applies = Counter(cause for error in explained for cause in error["causes"])
+    return {cause: {"main": main[cause], "applies": applies[cause]} for cause in errors.CAUSES}

@@ -1,0 +1,115 @@
+"""What is collected of a network on a data set, and the read-outs fitted to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from fgjax.analysis import errors, features, knowledge, probes, subject
+from fgjax.data import pipeline, stratify
+
+BATCH = 32
+Rows = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A network, the rows collected with it, and what was read off them.
+
+    Attributes:
+        network: under analysis.
+        twin: the same architecture with random weights, the control.
+        info: description of the data.
+        size: side of the network's input, pixels.
+        concepts: parts by name, left and right merged.
+        train: rows the read-outs are fitted to.
+        rows: rows everything is scored on.
+        scores: of the read-outs: (level, kind) -> target -> scores.
+        votes: of the nearest neighbours: level -> scores.
+        held_out: the training rows that chose the strength of the read-outs.
+    """
+
+    network: subject.Subject
+    twin: subject.Subject
+    info: Any
+    size: int
+    concepts: tuple[str, ...]
+    train: Rows
+    rows: Rows
+    scores: Mapping[tuple[str, str], Mapping[str, np.ndarray]]
+    votes: Mapping[str, np.ndarray]
+    held_out: Bool[np.ndarray, " n"]
+
+    @property
+    def levels(self) -> list[str]:
+        """Fine to coarse."""
+        return list(self.rows["levels"])
+
+    def right(self, level: str, kind: str) -> Bool[np.ndarray, " n"]:
+        """Which examples this read-out tells rightly."""
+        return self.scores[level, kind]["fine"].argmax(1) == self.rows["label"]
+
+
+def observe(recogniser: Any, train_source: Any, evaluated: Any) -> Study:
+    """One pass over both splits, and the read-outs of every level."""
+    preprocessing = recogniser.preprocessing
+    size, info = preprocessing.image_size, train_source.info
+    network = subject.subject(recogniser, size)
+    twin = subject.subject(recogniser.random_twin(), size)
+    twins = {"random": twin.apply}
+    if hasattr(recogniser, "pretrained_twin"):
+        twins["pretrained"] = subject.subject(recogniser.pretrained_twin(), size).apply
+    groups = features.concepts(info.part_names)
+    sizes = subject.map_sizes(network, size)
+    most = max(len(train_source), len(evaluated))
+    channels = features.second_order_channels(most, len(sizes) * (1 + len(twins)))
+    train, rows = (
+        features.collect(
+            network,
+            twins,
+            batches(source, preprocessing),
+            channels=channels,
+            groups=groups,
+            stride=-(-len(source) // features.EXAMPLES_WITH_PARTS),
+        )
+        | {"map_size": sizes}
+        for source in (train_source, evaluated)
+    )
+    names = [train_source.names[i] for i in train["index"]]
+    held_out = stratify.held_out(train["label"], names, 0.2, "analysis")
+    scores, fitted = knowledge.read_outs(train, rows, held_out, info.coarse_of)
+    if subject.untrained(rows["logits"]):
+        network, train, rows = _with_probe(network, train, rows, held_out, fitted)
+    votes = knowledge.neighbours(train, rows, len(info.classes))
+    return Study(network, twin, info, size, tuple(groups), train, rows, scores, votes, held_out)
+
+
+def _with_probe(network, train, rows, held_out, fitted):
+    """The network and its rows with a probe of the embedding for the head it lacks."""
+    probe = fitted["embedding", "average"]
+    part = probes.ridge(
+        probes.decompose(train["embedding"][~held_out]), train["label"][~held_out], probe.strength
+    )
+    held_out_scores = probes.read(part, train["embedding"][held_out])
+    sharpness = 1 / errors.temperature(held_out_scores, train["label"][held_out])
+    network = subject.with_probe(network, probe, sharpness)
+    train, rows = (
+        r | {"logits": sharpness * probes.read(probe, r["embedding"]), "probed": True}
+        for r in (train, rows)
+    )
+    return network, train, rows
+
+
+def batches(source: Any, preprocessing: Any) -> Iterator[dict[str, np.ndarray]]:
+    """Every example of a source once, as the network is to see it."""
+    return pipeline.eval_batches(
+        source,
+        image_size=preprocessing.image_size,
+        crop_fraction=preprocessing.crop_fraction,
+        batch_size=BATCH,
+        interpolation=preprocessing.interpolation,
+    )

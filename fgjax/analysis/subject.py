@@ -1,0 +1,145 @@
+"""What analysis needs of a network, as functions of images of 0..255."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from fgjax.analysis import attribution, probes
+from fgjax.errors import UserError
+from fgjax.vocabulary import Hierarchy
+
+
+class Subject(NamedTuple):
+    """A network under analysis.
+
+    Attributes:
+        apply: images to ``Outputs``.
+        decide: ``Outputs`` to class scores; a probe's where the network has no trained head.
+        doors: for each level at which the network can be entered, a function from the hierarchy
+            and the maps that take the place of that level's to ``Outputs``.
+        contributions: images, classes and other classes to exact evidence maps; None where the
+            pooling has none.
+        normalize: images to what the network's layers take.
+    """
+
+    apply: Callable[[Array], Any]
+    decide: Callable[[Any], Float[Array, "b k"]]
+    doors: Mapping[str, Callable[[Hierarchy, Float[Array, "b h w c"]], Any]]
+    contributions: Callable[..., Float[Array, "b h w"]] | None
+    normalize: Callable[[Array], Float[Array, "b h w 3"]]
+
+
+def subject(recogniser: Any, image_size: int) -> Subject:
+    """The functions of a recogniser; which of them it has is found out without running it.
+
+    Args:
+        recogniser: with ``normalize``, ``apply``, ``apply_from(start, hierarchy)`` and
+            ``contributions(images, classes, others)``, such as ``fgjax.load`` gives.
+        image_size: side of its input, in pixels.
+    """
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    outputs = jax.eval_shape(recogniser.apply, images)
+    levels = list(outputs.hierarchy)
+
+    def door(level):
+        place = levels.index(level)
+        start = levels[place + 1] if level != levels[-1] else "merge"
+        known = levels[: place + 1]
+
+        def enter(hierarchy, maps):
+            return recogniser.apply_from(start, {k: hierarchy[k] for k in known} | {level: maps})
+
+        return enter
+
+    doors = {level: door(level) for level in levels}
+    one = jax.ShapeDtypeStruct((1,), jnp.int32)
+    return Subject(
+        apply=lambda images: recogniser.apply(recogniser.normalize(images)),
+        decide=lambda outputs: outputs.logits,
+        doors={
+            level: enter
+            for level, enter in doors.items()
+            if _works(enter, outputs.hierarchy, outputs.hierarchy[level])
+        },
+        contributions=(
+            lambda images, *classes: recogniser.contributions(
+                recogniser.normalize(images), *classes
+            )
+        )
+        if _works(recogniser.contributions, images, one, one)
+        else None,
+        normalize=recogniser.normalize,
+    )
+
+
+def _works(function: Callable, *shapes: Any) -> bool:
+    """Whether the network offers this: a user error says that it does not."""
+    try:
+        jax.eval_shape(function, *shapes)
+    except UserError:
+        return False
+    return True
+
+
+def map_sizes(network: Subject, image_size: int) -> dict[str, int]:
+    """Side of the map of each level."""
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    hierarchy = jax.eval_shape(network.apply, images).hierarchy
+    return {level: maps.shape[1] for level, maps in hierarchy.items()}
+
+
+def with_probe(network: Subject, probe: probes.Probe, sharpness: float) -> Subject:
+    """The network with a probe of its embedding for a head: for one that was never trained.
+
+    ``sharpness`` multiplies the probe's scores, which are no logits.
+    """
+    weights = jnp.asarray(probe.weights * sharpness, jnp.float32)
+    bias = jnp.asarray(probe.bias * sharpness, jnp.float32)
+    return network._replace(
+        decide=lambda outputs: outputs.embedding @ weights + bias, contributions=None
+    )
+
+
+def untrained(logits: Float[np.ndarray, "n k"]) -> bool:
+    """Whether the head says the same of every class, as one does that was set to zero."""
+    return bool(np.ptp(logits, axis=1).max() == 0)
+
+
+def difference_map(
+    network: Subject,
+    images: Float[Array, "b h w 3"],
+    classes: Int[Array, " b"],
+    others: Int[Array, " b"],
+) -> Float[Array, "b h' w'"]:
+    """Signed evidence for ``classes`` against ``others`` by location.
+
+    The exact one where the pooling has it; else Grad-CAM of the difference of the two logits,
+    without its rectifier, at the deepest level that can be entered.
+    """
+    if network.contributions is not None:
+        return network.contributions(images, classes, others)
+    level = list(network.doors)[-1]
+    maps, gradients = level_gradient(network, images, level, classes, others)
+    return (gradients.mean((1, 2), keepdims=True) * maps).sum(-1)
+
+
+def level_gradient(
+    network: Subject,
+    images: Array,
+    level: str,
+    classes: Int[Array, " b"],
+    others: Int[Array, " b"] | None = None,
+) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
+    """Maps of a level and the gradient of the class score (or difference) with respect to them."""
+    hierarchy = network.apply(images).hierarchy
+
+    def logits_from(maps):
+        return network.decide(network.doors[level](hierarchy, maps))
+
+    return hierarchy[level], attribution.gradient(logits_from, hierarchy[level], classes, others)
