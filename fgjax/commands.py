@@ -13,7 +13,7 @@ import rich
 from fgjax import console, experiment, plan, scoring, workdir
 from fgjax.data import DataBundle
 from fgjax.errors import UserError
-from fgjax.evaluation import confusions, predictions, results
+from fgjax.evaluation import predictions, results
 from fgjax.finetune import groups
 from fgjax.finetune.schedule import Phase
 from fgjax.training import checkpoints, loop, parallel
@@ -84,18 +84,15 @@ def _phase_scores(config, model, data, apply, where):
 
     def score(phase: Phase, state: TrainState) -> dict[str, float] | None:
         at_end = int(state.step) == phase.stop
-        if data.validation is not None:
-            split = data.validation
-        elif config.evaluate.after_phases and at_end:
-            split = data.test
-        else:
+        split = "validation" if data.validation is not None else "test"
+        if split == "test" and not (config.evaluate.after_phases and at_end):
             return None
         found, _ = scoring.predict_split(
-            apply, state.averaged, model, split, config.data, f"after {phase.name}"
+            apply, state.averaged, model, getattr(data, split), config.data, split
         )
         summary = scoring.summarize(found, data.info)["summary"]
         if at_end:
-            results.record(where, f"after_{phase.name}", summary)
+            results.record(where, split, summary, after=phase.name)
         return scoring.fractions(summary)
 
     return score
@@ -119,21 +116,11 @@ def score_split(
     found, speed = scoring.predict_split(apply, variables, model, source, config.data, split)
     figures = scoring.summarize(found, data.info)
     predictions.save(found, where / f"predictions_{split}.npz")
-    within = None
-    if data.info.coarse_of is not None:
-        within = confusions.errors_within_family(
-            found.labels, found.logits.argmax(-1), data.info.coarse_of
-        )
-    rich.print(console.results_table(figures["summary"], split))
-    rich.print(console.confusions_table(figures["confusions"], within))
+    summary = figures.pop("summary")
+    rich.print(console.results_table(summary, split))
+    rich.print(console.confusions_table(figures["confusions"], figures["errors_within_family"]))
     return results.record(
-        where,
-        split,
-        figures["summary"],
-        confusions=figures["confusions"],
-        errors_within_family=within,
-        views=list(config.evaluate.views),
-        scored_images_per_second=speed,
+        where, split, summary, **figures, views=config.evaluate.views, images_per_second=speed
     )
 
 

@@ -55,10 +55,9 @@ class Model:
         variables = jax.jit(lambda key: self.recognizer.init(key, images, Context()))(
             jax.random.key(seed)
         )
-        variables = {"batch_stats": {}, "constants": {}} | dict(variables)
-        if self.source is None:
-            return variables
-        return weights.assign(self.source, self.backbone, variables)
+        if self.source is not None:
+            variables = weights.assign(self.source, self.backbone, variables)
+        return {"batch_stats": {}, "constants": {}} | dict(variables)
 
 
 def build_model(config: ml_collections.ConfigDict, classes: int) -> Model:
@@ -85,9 +84,7 @@ def restore_model(
 ) -> Model:
     """The recogniser of ``config.model`` when what came with its weights is already known."""
     if config.model.dtype not in DTYPES:
-        raise UserError(
-            f"model.dtype is {config.model.dtype!r}; choose one of {', '.join(DTYPES)}"
-        )
+        raise UserError(f"model.dtype is {config.model.dtype!r}; choose one of {', '.join(DTYPES)}")
     return Model(
         recognizer.build(config.model, classes, **backbone_options),
         _preprocessing(config.data, published),

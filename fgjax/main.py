@@ -1,8 +1,8 @@
 """Command line of fgjax: flags, and what they start.
 
-    python -m fgjax.main --config configs/quickstart.py --workdir runs/quickstart
-    python -m fgjax.main --mode evaluate --workdir runs/quickstart --split test
-    python -m fgjax.main --mode predict --workdir runs/quickstart photo.jpg folder/
+python -m fgjax.main --config configs/quickstart.py --workdir runs/quickstart
+python -m fgjax.main --mode evaluate --workdir runs/quickstart --split test
+python -m fgjax.main --mode predict --workdir runs/quickstart photo.jpg folder/
 """
 
 from __future__ import annotations

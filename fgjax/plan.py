@@ -76,9 +76,7 @@ def compiled_step(
     start, classes = start_of(model, phase), len(info.classes)
     smoothing = config.train.label_smoothing
     if phase.views is None:
-        prepare = inputs.from_images(
-            augmentation(config), model.preprocessing, classes, smoothing
-        )
+        prepare = inputs.from_images(augmentation(config), model.preprocessing, classes, smoothing)
     elif start is None:
         prepare = inputs.from_views(phase.views, model.preprocessing, classes, smoothing)
     else:
@@ -106,16 +104,12 @@ def compiled_step(
     )
 
 
-def compiled_trunk(
-    model: Model, phase: Phase, start: str, mesh: Any
-) -> feature_cache.Trunk:
+def compiled_trunk(model: Model, phase: Phase, start: str, mesh: Any) -> feature_cache.Trunk:
     """The frozen trunk of a phase: one view of each image to the maps that the rest reads."""
     kept = feature_cache.kept_levels(model.recognizer, start)
 
     def trunk(variables, batch):
-        images = inputs.view_images(
-            batch["image"], batch["view"], phase.views, model.preprocessing
-        )
+        images = inputs.view_images(batch["image"], batch["view"], phase.views, model.preprocessing)
         hierarchy = model.recognizer.apply(
             variables, images, Context(dtype=model.dtype), method="features"
         )
@@ -145,12 +139,12 @@ def batches(
         if phase.views is None:
             host = inputs.image_batches(source, step, **options, **reading)
         elif start is None or config.train.feature_cache == "none":
-            host = inputs.viewed_batches(
-                source, step, views=len(phase.views), **options, **reading
-            )
+            host = inputs.viewed_batches(source, step, views=len(phase.views), **options, **reading)
             if start is not None:
                 frozen = _copied(state)
-                host = inputs.feature_batches(compiled_trunk(model, phase, start, mesh), frozen, host)
+                host = inputs.feature_batches(
+                    compiled_trunk(model, phase, start, mesh), frozen, host
+                )
         else:
             stored = _stored_features(config, model, source, workdir, mesh, phase, state, start)
             host = inputs.cached_batches(stored, source, step, views=len(phase.views), **options)
@@ -169,7 +163,9 @@ def _copied(state: TrainState) -> dict[str, Any]:
 
 def _stored_features(config, model, source, workdir, mesh, phase, state, start):
     """The features of a phase, filled now or found on disk."""
-    levels = [level for level in model.recognizer.backbone.levels if start == "merge" or level < start]
+    levels = [
+        level for level in model.recognizer.backbone.levels if start == "merge" or level < start
+    ]
     trunk_leaves = {
         path: leaf
         for path, leaf in groups.flatten(state.variables).items()

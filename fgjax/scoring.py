@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fgjax import console
 from fgjax.data import Source, pipeline
 from fgjax.evaluation import confusions, metrics, predictions
+from fgjax.evaluation import views as test_views
 from fgjax.experiment import Model
 from fgjax.models.context import Context
 from fgjax.training import inputs, parallel
@@ -22,32 +21,19 @@ Apply = Callable[[Any, Any], Float[Array, "b k"]]
 
 
 def compiled_scores(model: Model, views: Sequence[str], mesh: Any) -> Apply:
-    """The evaluation pass: (variables, uint8 images) to log-probabilities, averaged over views.
-
-    One view gives the logits as they are.
-    """
+    """The evaluation pass: (variables, uint8 images) to log-probabilities, averaged over views."""
     context = Context(dtype=model.dtype)
+    views = test_views.resolve(views)
 
-    def forward(variables, batch):
-        images = batch["image"]
-        logits = [
-            model.recognizer.apply(
-                variables,
-                inputs.view_images(
-                    images, jnp.full(len(images), number), views, model.preprocessing
-                ),
-                context,
-            ).logits
-            for number in range(len(views))
-        ]
-        if len(views) == 1:
-            return logits[0]
-        return jnp.log(jnp.mean(jnp.stack([jax.nn.softmax(rows) for rows in logits]), axis=0))
+    def forward(variables, images):
+        def logits(crops):
+            inputs_ = inputs.as_float(crops, model.preprocessing)
+            return model.recognizer.apply(variables, inputs_, context).logits
+
+        return test_views.averaged(logits, views, model.preprocessing.image_size)(images)
 
     compiled = parallel.compile_forward(forward, mesh)
-    return lambda variables, images: compiled(
-        variables, parallel.shard({"image": images}, mesh)
-    )
+    return lambda variables, images: compiled(variables, parallel.shard(images, mesh))
 
 
 def predict_split(
@@ -70,14 +56,19 @@ def predict_split(
 
 
 def summarize(found: predictions.Predictions, info: Any) -> dict[str, Any]:
-    """The figures of a split, with the most confused pairs."""
+    """The figures of a split, its most confused pairs and the share of errors in the family."""
     coarse_of = None if info.coarse_of is None else np.asarray(info.coarse_of)
     predicted = found.logits.argmax(-1)
+    labels = found.labels
+    within = None
+    if coarse_of is not None:
+        within = confusions.errors_within_family(labels, predicted, coarse_of)
     return {
-        "summary": metrics.summarize(found.logits, found.labels, coarse_of),
+        "summary": metrics.summarize(found.logits, labels, coarse_of),
         "confusions": confusions.most_confused(
-            found.labels, predicted, info.classes, coarse_of=coarse_of
+            labels, predicted, info.classes, coarse_of=coarse_of
         ),
+        "errors_within_family": within,
     }
 
 

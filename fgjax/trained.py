@@ -59,7 +59,9 @@ class TrainedRecognizer:
         except OSError as error:
             raise UserError(f"cannot read the image {path} ({error.strerror})") from error
         size = self.preprocessing.image_size
-        image, _ = decode.decode(data, str(path), self.model.canvas, self.preprocessing.interpolation)
+        image, _ = decode.decode(
+            data, str(path), self.model.canvas, self.preprocessing.interpolation
+        )
         top, left = ((side - size) // 2 for side in image.shape[:2])
         return image[top : top + size, left : left + size]
 

@@ -33,10 +33,15 @@ def like(target: Any, leaves: dict[str, Any]) -> Any:
 
 
 def digest(tree: Any) -> str:
-    """SHA-256 over the sorted (path, dtype, shape, little-endian bytes) of every leaf."""
+    """SHA-256 of a tree: equal exactly when paths, types, shapes and bits of all leaves are.
+
+    Over the leaves sorted by path ("conv1/stem/conv/kernel"), the hash takes in path, dtype name
+    and shape ("3,3,16"), each ended by a zero byte, then the bytes in little-endian C order.
+    """
     sha = hashlib.sha256()
     for path, leaf in sorted(by_path(tree).items()):
         array = np.asarray(leaf)
-        sha.update(f"{path} {array.dtype.name} {array.shape}\n".encode())
+        shape = ",".join(map(str, array.shape))
+        sha.update(f"{path}\0{array.dtype.name}\0{shape}\0".encode())
         sha.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
     return sha.hexdigest()

@@ -1,10 +1,10 @@
 """What a run leaves in its folder, so that the folder alone restores the recogniser.
 
-    config.json        the config; a run is resumed only with the same one
-    recognizer.json    classes, families, parts, preprocessing, what the weights asked for
-    checkpoints/       the state (fgjax.training.checkpoints)
-    metrics.jsonl      what was logged, and tensorboard/ from it
-    results.json       what was reached
+config.json        the config; a run is resumed only with the same one
+recognizer.json    classes, families, parts, preprocessing, what the weights asked for
+checkpoints/       the state (fgjax.training.checkpoints)
+metrics.jsonl      what was logged, and tensorboard/ from it
+results.json       what was reached
 """
 
 from __future__ import annotations

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 
-import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from fgjax import trees
 from fgjax.errors import UserError
 from fgjax.evaluation.atomic import replacing
 
@@ -56,44 +55,40 @@ def update(workdir: str | os.PathLike, values: dict) -> dict:
     return _write(workdir, _merged(read(workdir), values))
 
 
-def record(workdir: str | os.PathLike, split: str, summary: dict, **details) -> dict:
+def record(
+    workdir: str | os.PathLike, split: str, summary: dict, after: str | None = None, **details
+) -> dict:
     """Write the scores of a split, and count how often it was scored.
 
     A fraction ``{"value", "low", "high", "n"}`` named ``top1`` is stored as the numbers ``top1``,
-    ``top1_low`` and ``top1_high``. Earlier scores of the split are replaced; ``evaluations`` says
-    how many there have been, because a test split that was looked at often has been selected on.
+    ``top1_low`` and ``top1_high``. Earlier scores of the same name are replaced; ``evaluations``
+    says how often each split was scored, because a test split that was looked at often has been
+    selected on.
 
     Args:
         workdir: folder of the run.
-        split: "validation" or "test" (or "develop", "final": any name).
+        split: "validation" or "test"; the section of that name is written.
         summary: what ``metrics.summarize`` returned.
+        after: a phase at whose end the split was scored; "{split}_after_{phase}" is written.
         details: anything else of this evaluation, e.g. ``confusions=...``, ``seconds=...``.
 
     Returns:
         All results after the evaluation.
     """
     results = read(workdir)
-    evaluations = results.get(split, {}).get("evaluations", 0) + 1
-    results[split] = {"evaluations": evaluations, **_bounds_beside(summary), **details}
+    results.setdefault("evaluations", {}).setdefault(split, 0)
+    results["evaluations"][split] += 1
+    name = split if after is None else f"{split}_after_{after}"
+    results[name] = {**_bounds_beside(summary), **details}
     return _write(workdir, results)
 
 
 def params_digest(params: PyTree, batch_stats: PyTree) -> str:
     """SHA-256 that names a network: equal exactly when parameters and statistics are, bit for bit.
 
-    Over the leaves sorted by path ("params/conv1/stem/conv/kernel", "batch_stats/..."), the hash
-    takes in path, dtype name and shape ("3,3,16"), each ended by a zero byte, then the bytes in
-    little-endian C order.
+    See ``fgjax.trees.digest``; paths begin with "params/" or "batch_stats/".
     """
-    leaves = jax.tree_util.tree_leaves_with_path({"params": params, "batch_stats": batch_stats})
-    named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-    digest = hashlib.sha256()
-    for path in sorted(named):
-        array = np.asarray(named[path])
-        shape = ",".join(str(side) for side in array.shape)
-        digest.update(f"{path}\0{array.dtype.name}\0{shape}\0".encode())
-        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-    return digest.hexdigest()
+    return trees.digest({"params": params, "batch_stats": batch_stats})
 
 
 def _bounds_beside(summary: dict) -> dict:

@@ -22,12 +22,10 @@ class Snapshot(NamedTuple):
 
     Attributes:
         frozen: {group: digest of its parameters and statistics} of every frozen group.
-        norms: {group: l2 norm of its parameters} of every trained group.
         trained: {group: {path: leaf}}, host copies of what trains.
     """
 
     frozen: dict[str, str]
-    norms: dict[str, float]
     trained: dict[str, dict[str, np.ndarray]]
 
 
@@ -37,7 +35,6 @@ def snapshot(state: Any, assignment: Mapping[str, str], phase: Phase) -> Snapsho
     trained = {group: params.get(group, {}) for group in phase.groups}
     return Snapshot(
         _frozen_digests(params, jax.device_get(state.batch_stats), phase),
-        {group: _norm(leaves) for group, leaves in trained.items()},
         trained,
     )
 
@@ -49,7 +46,7 @@ def check(
 
     Returns:
         ``frozen`` (groups proved unchanged), ``moved`` ({group: norm of its change over its norm
-        at the start}) and ``optimizer_bytes``.
+        at the start, None for one that started at zero}) and ``optimizer_bytes``.
 
     Raises:
         AuditError: a parameter or a statistic of a frozen group changed.
@@ -60,12 +57,9 @@ def check(
     if changed:
         raise AuditError(f"phase {phase.name!r} froze {', '.join(changed)}, but they changed")
     moved = {
-        group: _norm(
-            {path: params[group][path] - leaf for path, leaf in before.trained[group].items()}
-        )
-        / max(before.norms[group], 1e-12)
-        for group in phase.groups
-        if before.trained[group]
+        group: _relative_change(leaves, params[group])
+        for group, leaves in before.trained.items()
+        if leaves
     }
     return {
         "frozen": sorted(before.frozen),
@@ -88,5 +82,12 @@ def _frozen_digests(params, batch_stats, phase) -> dict[str, str]:
     return digests
 
 
+def _relative_change(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> float | None:
+    start = _norm(old)
+    return _norm({path: new[path] - leaf for path, leaf in old.items()}) / start if start else None
+
+
 def _norm(leaves: Mapping[str, np.ndarray]) -> float:
-    return float(np.sqrt(sum(np.sum(np.square(leaf, dtype=np.float64)) for leaf in leaves.values())))
+    return float(
+        np.sqrt(sum(np.sum(np.square(leaf, dtype=np.float64)) for leaf in leaves.values()))
+    )

@@ -142,7 +142,9 @@ def _interval(
 
 
 def resolve(
-    schedule: Sequence[Mapping[str, Any] | PhaseSpec], total_steps: int, groups: Sequence[str] = GROUPS
+    schedule: Sequence[Mapping[str, Any] | PhaseSpec],
+    total_steps: int,
+    groups: Sequence[str] = GROUPS,
 ) -> tuple[Phase, ...]:
     """The phases of a run of ``total_steps`` steps.
 

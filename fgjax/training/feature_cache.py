@@ -36,7 +36,9 @@ def kept_levels(recognizer: Recognizer, start: str) -> tuple[str, ...]:
     """The levels before ``start`` that the rest of the recogniser reads."""
     levels = recognizer.backbone.levels
     parts = (recognizer.merge, recognizer.attention, recognizer.pooling)
-    read = {level for part in parts if part is not None for level in getattr(part, "levels", levels)}
+    read = {
+        level for part in parts if part is not None for level in getattr(part, "levels", levels)
+    }
     before = [level for level in levels if start == "merge" or level < start]
     entry = set() if start == "merge" else {before[-1]}
     return tuple(level for level in before if level in read | entry)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from fgjax.data import augment, pipeline, views
+from fgjax.data import augment, pipeline
 from fgjax.data.source import Source
+from fgjax.evaluation.views import cut
 from fgjax.ops import losses
 from fgjax.preprocessing import Preprocessing
 from fgjax.training import feature_cache
@@ -69,10 +70,8 @@ def view_images(
     preprocessing: Preprocessing,
 ) -> Float[Array, "b size size 3"]:
     """Normalised input: of every image the view with its number in ``names``."""
-    nowhere = jnp.zeros((len(images), 4))
-    size = preprocessing.image_size
-    cut = jnp.stack([views.take(images, nowhere, name, size)[0] for name in names])
-    chosen = jnp.take_along_axis(cut, view[None, :, None, None, None], axis=0)[0]
+    every = jnp.stack([cut(images, name, preprocessing.image_size) for name in names])
+    chosen = jnp.take_along_axis(every, view[None, :, None, None, None], axis=0)[0]
     return augment.normalize(chosen, preprocessing.mean, preprocessing.std)
 
 
@@ -145,8 +144,6 @@ def prefetch(batches: Iterator[Batch], put: Callable[[Batch], Any], ahead: int =
     yield from waiting
 
 
-def as_float(images: UInt8[Array, "b s s 3"], preprocessing: Preprocessing) -> Float[Array, "..."]:
+def as_float(images: UInt8[Array, "b s s 3"], preprocessing: Preprocessing) -> Float[Array, ...]:
     """Evaluation images, already of the input's size, normalised."""
     return augment.normalize(images, preprocessing.mean, preprocessing.std)
-
-

@@ -173,7 +173,7 @@ def _with_leaves(params: Mapping, parts: Mapping[str, groups.Leaves]) -> dict:
 
 
 def _clip(gradients, clip_norm):
-    norm = optax.global_norm(gradients)
+    norm = optax.tree.norm(gradients)
     if clip_norm is None:
         return gradients, norm
     scale = jnp.minimum(1.0, clip_norm / jnp.maximum(norm, 1e-12))

@@ -29,8 +29,8 @@ def test_scores_are_stored_with_their_bounds_beside_them(tmp_path):
     stored = json.loads((tmp_path / "results.json").read_text())
     assert stored == {
         "format_version": 1,
+        "evaluations": {"test": 1},
         "test": {
-            "evaluations": 1,
             "n": 40,
             "top1": 0.75,
             "top1_low": 0.6,
@@ -43,12 +43,13 @@ def test_scores_are_stored_with_their_bounds_beside_them(tmp_path):
     assert results.read(tmp_path) == stored
 
 
-def test_evaluations_of_each_split_are_counted(tmp_path):
+def test_every_look_at_a_split_is_counted(tmp_path):
     results.record(tmp_path, "validation", SUMMARY)
+    results.record(tmp_path, "test", SUMMARY, after="head")
     results.record(tmp_path, "test", SUMMARY, seconds=1.0)
     stored = results.record(tmp_path, "test", SUMMARY)
-    assert stored["validation"]["evaluations"] == 1
-    assert stored["test"]["evaluations"] == 2
+    assert stored["evaluations"] == {"validation": 1, "test": 3}
+    assert stored["test_after_head"]["top1"] == 0.75
     assert "seconds" not in stored["test"]
 
 

@@ -1,0 +1,122 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fgjax.errors import UserError
+from fgjax.finetune import optimizer
+from fgjax.finetune.schedule import Interval, resolve
+
+LEAVES = {"head/kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "head/bias": jnp.array([1.0, 2.0])}
+INTERVAL = Interval("head", 0, 100, 0.1, 0.01, "train", "constant", 0)
+
+
+def _gradients(step):
+    rng = np.random.default_rng(step)
+    return {path: jnp.asarray(rng.normal(size=x.shape), jnp.float32) for path, x in LEAVES.items()}
+
+
+def _run(optimizer_, steps):
+    leaves, state = LEAVES, optimizer_(0.0).init(LEAVES)
+    for step in range(steps):
+        args = (step, _gradients(step), state, leaves)
+        leaves, state = optimizer.update(optimizer_, INTERVAL, *args)
+    return leaves
+
+
+def _reference_sgd(steps, momentum):
+    leaves = {path: np.asarray(x, np.float64) for path, x in LEAVES.items()}
+    velocity = {path: np.zeros_like(x) for path, x in leaves.items()}
+    for step in range(steps):
+        for path, g in _gradients(step).items():
+            decay = 0.01 if leaves[path].ndim > 1 else 0.0
+            velocity[path] = momentum * velocity[path] + np.float64(g) + decay * leaves[path]
+            leaves[path] = leaves[path] - 0.1 * velocity[path]
+    return leaves
+
+
+def _reference_adamw(steps):
+    leaves = {path: np.asarray(x, np.float64) for path, x in LEAVES.items()}
+    m = {path: np.zeros_like(x) for path, x in leaves.items()}
+    v = {path: np.zeros_like(x) for path, x in leaves.items()}
+    for step in range(steps):
+        for path, g in _gradients(step).items():
+            g = np.float64(g)
+            m[path] = 0.9 * m[path] + 0.1 * g
+            v[path] = 0.999 * v[path] + 0.001 * g * g
+            unbiased = m[path] / (1 - 0.9 ** (step + 1)), v[path] / (1 - 0.999 ** (step + 1))
+            decay = 0.01 if leaves[path].ndim > 1 else 0.0
+            direction = unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8) + decay * leaves[path]
+            leaves[path] = leaves[path] - 0.1 * direction
+    return leaves
+
+
+def _assert_close(found, reference):
+    """Equal to 1e-6 in the norm of every leaf."""
+    for path, expected in reference.items():
+        error = np.linalg.norm(np.float64(found[path]) - expected)
+        assert error <= 1e-6 * np.linalg.norm(expected), path
+
+
+def test_sgd_equals_its_definition():
+    found = _run(optimizer.create("sgd", momentum=0.8), 5)
+    _assert_close(found, _reference_sgd(5, 0.8))
+
+
+def test_adamw_equals_its_definition():
+    found = _run(optimizer.create("adamw"), 5)
+    _assert_close(found, _reference_adamw(5))
+
+
+def test_unknown_optimizers_and_options_are_named():
+    with pytest.raises(UserError, match="unknown optimizer 'lion'; choose one of sgd, adamw"):
+        optimizer.create("lion")
+    with pytest.raises(UserError, match="'sgd' does not take these options.*beta"):
+        optimizer.create("sgd", beta=1)
+
+
+PARTS = {"conv5": {"conv5/kernel": jnp.ones((2, 2)), "conv5/bn/scale": jnp.ones(2)}, "head": LEAVES}
+BATCH_NORM = frozenset({"conv5/bn/scale"})
+
+
+def _phases(*trains):
+    return resolve([dict(name=str(i), train=train) for i, train in enumerate(trains)], 30)
+
+
+def test_batch_norm_parameters_train_only_where_the_mode_says_so():
+    frozen, affine = _phases({"conv5": 1.0}, {"conv5": dict(rate=1.0, bn="affine")})
+    assert optimizer.trained_leaves(PARTS, frozen, BATCH_NORM) == {
+        "conv5": {"conv5/kernel": PARTS["conv5"]["conv5/kernel"]}
+    }
+    assert optimizer.trained_leaves(PARTS, affine, BATCH_NORM) == {"conv5": PARTS["conv5"]}
+
+
+def test_moments_are_made_kept_and_dropped():
+    sgd = optimizer.create("sgd")
+    phases = _phases({"head": 1.0}, {"conv5": 1.0}, {"conv5": 1.0, "head": 1.0})
+    trained = [optimizer.trained_leaves(PARTS, phase, BATCH_NORM) for phase in phases]
+
+    first = optimizer.enter_phase(sgd, {}, trained[0], frozenset({"head", "conv5"}))
+    assert set(first) == {"head"}
+    moved = optimizer.update(sgd, INTERVAL, 0, _gradients(0), first["head"], LEAVES)[1]
+
+    second = optimizer.enter_phase(sgd, {"head": moved}, trained[1], frozenset({"head", "conv5"}))
+    chex.assert_trees_all_equal(second["head"], moved)  # kept while frozen
+    third = optimizer.enter_phase(sgd, second, trained[2], frozenset({"head", "conv5"}))
+    chex.assert_trees_all_equal(third["head"], moved)
+    assert set(optimizer.enter_phase(sgd, third, {}, frozenset({"conv5"}))) == {"conv5"}
+
+
+def test_moments_survive_a_change_of_structure():
+    """A batch-norm mode that trains more leaves, and a restored tree of plain dictionaries."""
+    sgd = optimizer.create("sgd")
+    kernel = {"conv5/kernel": jnp.ones((2, 2))}
+    moved = jax.tree.map(lambda x: x + 7, sgd(0.0).init(kernel))
+    plain = [{}, {"trace": {"conv5/kernel": moved[1].trace["conv5/kernel"]}}]
+    for old in (moved, plain):
+        new = optimizer.enter_phase(sgd, {"conv5": old}, PARTS, frozenset({"conv5", "head"}))
+        chex.assert_trees_all_equal(
+            new["conv5"][1].trace,
+            {"conv5/kernel": jnp.full((2, 2), 7.0), "conv5/bn/scale": jnp.zeros(2)},
+        )

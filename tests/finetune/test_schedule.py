@@ -1,0 +1,68 @@
+import math
+
+import numpy as np
+import pytest
+
+from fgjax.errors import UserError
+from fgjax.finetune.schedule import Interval, rate_at, resolve
+
+HEAD = dict(name="head", share=3, train={"head": 1.0}, decay=1e-4, views=("center", "flip"))
+TUNE = dict(
+    name="tune",
+    share=1,
+    train={"conv4": 0.01, "conv5": dict(rate=0.02, bn="train"), "head": dict(rate=0.1, decay=0.0)},
+    shape="constant",
+    warmup=0.5,
+)
+
+
+def test_phases_divide_the_run_by_their_shares():
+    head, tune = resolve((HEAD, TUNE), 80)
+    assert (head.start, head.stop, tune.start, tune.stop) == (0, 60, 60, 80)
+    assert head.views == ("center", "flip")
+    assert head.intervals == (Interval("head", 0, 60, 1.0, 1e-4, "train", "cosine", 0),)
+    assert tune.groups == ("conv4", "conv5", "head")
+    assert [i.bn for i in tune.intervals] == ["frozen", "train", "train"]
+    assert [i.warmup for i in tune.intervals] == [10, 10, 10]
+
+
+@pytest.mark.parametrize("total", [2, 3, 7])
+def test_every_phase_has_a_step(total):
+    long, short = resolve(({**HEAD, "share": 1000}, TUNE), total)
+    assert (long.start, long.stop, short.start, short.stop) == (0, total - 1, total - 1, total)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ("constant", [0.2, 0.4, 0.4, 0.4, 0.4, 0.4]),
+        ("linear", [0.2, 0.4, 0.4, 0.3, 0.2, 0.1]),
+        ("cosine", [0.2, 0.4] + [0.2 * (1 + math.cos(math.pi * t / 4)) for t in range(4)]),
+    ],
+)
+def test_rates_rise_and_fall(shape, expected):
+    interval = Interval("head", 10, 16, 0.4, 0.0, "train", shape, 2)
+    rates = [float(rate_at(interval, np.int32(step))) for step in range(10, 16)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ((), "has no phases"),
+        ((HEAD,) * 9, "4 steps for 9 phases"),
+        (({**HEAD, "train": {}},), "'head' freezes every group"),
+        (({**HEAD, "share": 0},), "share 0; it must be positive"),
+        (({**HEAD, "shape": "step"},), "choose one of constant, cosine, linear"),
+        (({**HEAD, "warmup": 3},), "a share of the phase"),
+        (({**HEAD, "length": 3},), "a phase has a name, `train`, and of these: name"),
+        (({**HEAD, "train": {"conv9": 1.0}},), "'conv9' of phase 'head' does not exist"),
+        (({**HEAD, "train": {"head": {"decay": 1.0}}},), "no base rate"),
+        (({**HEAD, "train": {"head": -1}},), "rate -1; it must be a positive number"),
+        (({**HEAD, "train": {"head": {"rate": 1, "lr": 2}}},), r"unknown options \['lr'\]"),
+        (({**HEAD, "bn": "eval"},), "choose one of frozen, affine, train"),
+    ],
+)
+def test_a_bad_schedule_is_named(schedule, message):
+    with pytest.raises(UserError, match=message):
+        resolve(schedule, 4)
