@@ -1,0 +1,1 @@
+"""Comparisons against what a user would pick instead, as ratios in one run."""
