@@ -1,6 +1,6 @@
 """Quick start: a compact bilinear network learns sixteen look-alike synthetic birds.
 
-    python -m fgjax.main --config configs/quickstart.py --workdir runs/quickstart
+python -m fgjax.main --config configs/quickstart.py --workdir runs/quickstart
 """
 
 from fgjax.config import default, model, parse_arguments
@@ -29,5 +29,7 @@ def get_config(arguments=""):
         ),
     )
     c.train.epochs = args["epochs"]
-    c.train.augment = dict(scale=(0.5, 1.0), ratio=(0.8, 1.25), flip=0.5, brightness=0.2, contrast=0.2)
+    c.train.augment = dict(
+        scale=(0.5, 1.0), ratio=(0.8, 1.25), flip=0.5, brightness=0.2, contrast=0.2
+    )
     return c

@@ -125,7 +125,7 @@ class GlobalContext(nn.Module):
             raise UserError(f"model.attention.fuse is {self.fuse!r}; choose one of add, scale")
         features = x.shape[-1]
         places = x.reshape(x.shape[0], -1, features)
-        logits = Dense(1, name="attend")(places, ctx).astype(jnp.float32)
+        logits = Dense(1, use_bias=False, name="attend")(places, ctx).astype(jnp.float32)
         weights = nn.softmax(logits, axis=1).astype(ctx.dtype)
         y = jnp.einsum("bpo,bpc->bc", weights, places)
         y = Dense(max(1, features // self.reduction), name="reduce")(y, ctx)
@@ -138,7 +138,7 @@ class NonLocal(nn.Module):
     """Embedded Gaussian non-local block, which is self-attention over places (equation 6).
 
     ``x + out(softmax(query · keyᵀ / sqrt(d)) value)``. The last layer starts at zero, so that the
-    block starts as the identity.
+    block starts as the identity. Keys have no bias: added to all of them, it changes no softmax.
     """
 
     reduction: int = 2
@@ -150,11 +150,12 @@ class NonLocal(nn.Module):
         batch, height, width, features = x.shape
         depth = max(1, features // (self.reduction * self.heads))
 
-        def project(name):
-            y = Dense(self.heads * depth, name=name)(x, ctx)
+        def project(name, use_bias=True):
+            y = Dense(self.heads * depth, use_bias=use_bias, name=name)(x, ctx)
             return y.reshape(batch, height * width, self.heads, depth)
 
-        y = jax.nn.dot_product_attention(project("query"), project("key"), project("value"))
+        query, key, value = project("query"), project("key", use_bias=False), project("value")
+        y = jax.nn.dot_product_attention(query, key, value)
         y = y.reshape(batch, height, width, self.heads * depth)
         return x + Dense(features, kernel_init=nn.initializers.zeros, name="out")(y, ctx)
 

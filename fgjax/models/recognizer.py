@@ -1,6 +1,6 @@
 """The straight line from images to logits, assembled from its parts.
 
-    images -> backbone -> hierarchy -> merge -> attention -> pooling -> head -> outputs
+images -> backbone -> hierarchy -> merge -> attention -> pooling -> head -> outputs
 """
 
 from __future__ import annotations

@@ -123,28 +123,28 @@ def _depthwise_input_gradient(g, kernel, shape, strides, pads, dilation):
 
 
 def _depthwise_kernel_gradient(padded, g, kernel, strides, dilation):
-    """Row by row: a plain sum over batch, height and width is 3-4 times slower on XLA:CPU."""
+    """Row by row, each tap's products kept apart by image and column until the end.
+
+    Elementwise sums are what XLA:CPU vectorises; a plain sum over batch, height and width of each
+    tap's product is an order of magnitude slower.
+    """
     kh, kw, _, channels = kernel.shape
-    height, width = g.shape[1:3]
+    batch, height, width, _ = g.shape
     reach = (kh - 1) * dilation[0] + 1
 
-    def add_row(row, carry):
-        image, gradient, total = carry
-        rows = lax.dynamic_slice_in_dim(image, row * strides[0], reach, axis=0)
-        against = lax.dynamic_slice_in_dim(gradient, row, 1, axis=0)
-        taps = [
-            jnp.sum(_tap(rows, i, j, (1, width), strides, dilation) * against, axis=(0, 1))
-            for i in range(kh)
-            for j in range(kw)
-        ]
-        return image, gradient, total + jnp.stack(taps)
+    def add_row(totals, row):
+        rows = lax.dynamic_slice_in_dim(padded, row * strides[0], reach, axis=1)
+        against = lax.dynamic_slice_in_dim(g, row, 1, axis=1).astype(jnp.float32)
+        taps = (
+            _tap(rows, i, j, (1, width), strides, dilation) for i in range(kh) for j in range(kw)
+        )
+        return [total + tap * against for total, tap in zip(totals, taps, strict=True)], None
 
-    def add_image(total, pair):
-        return lax.fori_loop(0, height, add_row, (*pair, total))[2], None
-
-    zero = jnp.zeros((kh * kw, channels), jnp.float32)
-    total, _ = lax.scan(add_image, zero, (padded, g))
-    return total.reshape(kernel.shape).astype(kernel.dtype)
+    zero = jnp.zeros((batch, 1, width, channels), jnp.float32)
+    totals, _ = lax.scan(add_row, [zero] * (kh * kw), jnp.arange(height))
+    ones = jnp.ones((1, batch * width), jnp.float32)  # a product with ones is the fast sum
+    sums = [ones @ total.reshape(batch * width, channels) for total in totals]
+    return jnp.concatenate(sums).reshape(kernel.shape).astype(kernel.dtype)
 
 
 depthwise.defvjp(_depthwise_forward, _depthwise_backward)
