@@ -1,13 +1,21 @@
 """Quick start: a compact bilinear network learns sixteen look-alike synthetic birds.
 
-python -m fgjax.main --config configs/quickstart.py --workdir runs/quickstart
+    python -m fgjax.main --config configs/quickstart.py --workdir runs/quickstart
+
+An ImageNet EfficientNet-Lite0 with Tensor Sketch pooling (Gao et al., CVPR 2016): the head learns
+on the frozen trunk, then conv4 and conv5 join in.
+
+Arguments:
+    weights: "default", or "none" for the control, a randomly initialised trunk.
+    tiny: a narrow, truncated network without weights on a few small images; a minute on any
+        machine, for tests.
 """
 
 from fgjax.config import default, model, parse_arguments
 
 
 def get_config(arguments=""):
-    args = parse_arguments(arguments, tiny=False, weights="default", epochs=38.0)
+    args = parse_arguments(arguments, weights="default", tiny=False)
     c = default()
     c.protocol = "final"
     c.data.name = "synthetic_birds"
@@ -18,18 +26,31 @@ def get_config(arguments=""):
         pooling={"name": "compact_bilinear", "d": 8192},
         weights=None if args["weights"] == "none" else args["weights"],
     )
-    c.schedule = (
-        dict(name="head", share=30, train={"head": 1.0}, decay=1e-5, views=("center", "flip")),
-        dict(
-            name="middle",
-            share=8,
-            train={"conv4": 0.004, "conv5": 0.004, "head": 0.3},
-            decay=1e-4,
-            warmup=0.1,
-        ),
-    )
-    c.train.epochs = args["epochs"]
+    c.schedule = schedule({"conv4": 0.004, "conv5": 0.004, "head": 0.3})
+    c.train.epochs = 38.0
     c.train.augment = dict(
         scale=(0.5, 1.0), ratio=(0.8, 1.25), flip=0.5, brightness=0.2, contrast=0.2
     )
+    return tiny(c) if args["tiny"] else c
+
+
+def schedule(tuned, head_epochs=30, tune_epochs=8):
+    head = dict(
+        name="head", share=head_epochs, train={"head": 1.0}, decay=1e-5, views=("center", "flip")
+    )
+    return head, dict(name="middle", share=tune_epochs, train=tuned, decay=1e-4, warmup=0.1)
+
+
+def tiny(c):
+    c.data.image_size = c.data.size = 64
+    c.data.counts = {"train": 4, "test": 2}
+    c.model = model(
+        "efficientnet_lite0",
+        width=0.25,
+        last="conv3",
+        pooling={"name": "compact_bilinear", "levels": ("conv3",), "d": 256},
+        weights=None,
+    )
+    c.schedule = schedule({"conv3": 0.01, "head": 0.1}, head_epochs=2, tune_epochs=1)
+    c.train.epochs = 3.0
     return c

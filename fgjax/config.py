@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -30,7 +32,7 @@ def default() -> ml_collections.ConfigDict:
     c.schedule = ()
     c.train = _train()
     c.evaluate = _evaluate()
-    return c
+    return c.lock()
 
 
 def model(
@@ -143,3 +145,29 @@ def _typed(key: str, raw: str, default: Any) -> Any:
             f"the config argument {key}={raw} should be of type {type(default).__name__}"
         )
     return value
+
+
+def explained(error: BaseException) -> UserError:
+    """What went wrong with the flags or the config file, as one sentence."""
+    if isinstance(error, UserError):
+        return error
+    text = _text(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    match Path(last.filename).stem:
+        case "config_dict" | "config_path" if isinstance(error, AttributeError | KeyError):
+            return UserError(f"the config has no such key: {text}")
+        case "config_flags" if isinstance(error, OSError):
+            return UserError(f"cannot read the config file: {text.rpartition('] ')[2]}")
+        case "config_flags" if isinstance(error, AttributeError):
+            return UserError("the config file defines no function get_config; give it one")
+        case "_flagvalues" | "_flag" | "config_flags":
+            return UserError(text)
+    where = f"{last.filename}, line {last.lineno}"
+    return UserError(f"the config cannot be loaded: {type(error).__name__}: {text} ({where})")
+
+
+def _text(error: BaseException) -> str:
+    """The message on one line; exceptions that only wrap another one are looked through."""
+    while error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    return " ".join(str(error.args[0] if error.args else error).split())

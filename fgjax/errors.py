@@ -1,7 +1,7 @@
 """The one exception that fgjax raises for what a user can put right."""
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """A fault in what the user gave: a config key, a folder, a file, a checkpoint.
 
     Its message is one sentence that names the thing, says what was expected and what to do.

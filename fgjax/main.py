@@ -12,6 +12,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
+from fgjax.config import explained
 from fgjax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -30,9 +31,28 @@ _IMAGES = flags.DEFINE_multi_string(
 _CHECK = flags.DEFINE_bool("check", False, "Let --mode analyze test its advice by short trainings.")
 
 
+def parse(argv: list[str]) -> list[str]:
+    """Parse the flags, the config file among them, and return what stands after them.
+
+    Raises:
+        UserError: an unknown flag or config key, a value of the wrong type, a faulty config file.
+    """
+    try:
+        rest = flags.FLAGS(argv)[1:]
+        if _CONFIG.value is not None:
+            _CONFIG.value.to_dict()  # a file that failed to load reports it at its first use
+    except Exception as error:  # a config file is the user's own code
+        raise explained(error) from error
+    return rest
+
+
 def main(argv: list[str]) -> None:
-    """Parse the flags and do what the mode says."""
-    images = flags.FLAGS(argv)[1:]
+    """Parse the flags and do what the mode says.
+
+    Raises:
+        UserError: anything that the user can put right.
+    """
+    images = parse(argv)
     if not _WORKDIR.value:
         raise UserError("--workdir is missing; name the folder of the run")
     from fgjax import commands  # imports JAX, which a mistyped flag need not wait for
@@ -55,9 +75,6 @@ def run() -> None:
     try:
         main(sys.argv)
     except UserError as error:
-        print(f"fgjax: {error}", file=sys.stderr)
-        sys.exit(2)
-    except flags.Error as error:
         print(f"fgjax: {error}", file=sys.stderr)
         sys.exit(2)
 
