@@ -71,11 +71,11 @@ class TrainedRecognizer:
 
     def apply(self, images: Float[Array, "b s s 3"]) -> Outputs:
         """Logits, embedding, hierarchy and maps of normalised images."""
-        return _apply(self.model, self.variables, images, None)
+        return _apply(self.model.recognizer, self.model.dtype, self.variables, images, None)
 
     def apply_from(self, start: str, hierarchy: dict[str, Float[Array, "b h w c"]]) -> Outputs:
         """The same, entered at level ``start`` with the levels before it."""
-        return _apply(self.model, self.variables, hierarchy, start)
+        return _apply(self.model.recognizer, self.model.dtype, self.variables, hierarchy, start)
 
     def contributions(
         self,
@@ -84,7 +84,9 @@ class TrainedRecognizer:
         others: Int[Array, " b"] | None = None,
     ) -> Float[Array, "b h w"]:
         """Each location's exact share of a class's score, or of its lead over another class."""
-        return _contributions(self.model, self.variables, images, classes, others)
+        return _contributions(
+            self.model.recognizer, self.model.dtype, self.variables, images, classes, others
+        )
 
     def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float[np.ndarray, "b k"]:
         """Class probabilities of images as :meth:`read` gives them."""
@@ -100,17 +102,16 @@ class TrainedRecognizer:
         return ranked
 
 
-# A frozen dataclass with a module in it is hashable: it selects the compiled program.
-@functools.partial(jax.jit, static_argnames=("model", "start"))
-def _apply(model, variables, x, start):
-    return model.recognizer.apply(variables, x, Context(dtype=model.dtype), start)
+# A Linen module is hashable: it selects the compiled program.
+@functools.partial(jax.jit, static_argnames=("recognizer", "dtype", "start"))
+def _apply(recognizer, dtype, variables, x, start):
+    return recognizer.apply(variables, x, Context(dtype=dtype), start)
 
 
-@functools.partial(jax.jit, static_argnames=("model",))
-def _contributions(model, variables, images, classes, others):
-    context = Context(dtype=model.dtype)
-    return model.recognizer.apply(
-        variables, images, classes, context, others, method="contributions"
+@functools.partial(jax.jit, static_argnames=("recognizer", "dtype"))
+def _contributions(recognizer, dtype, variables, images, classes, others):
+    return recognizer.apply(
+        variables, images, classes, Context(dtype=dtype), others, method="contributions"
     )
 
 
