@@ -15,35 +15,38 @@ from ml_collections import config_flags
 from fgjax.config import explained
 from fgjax.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "An experiment: FILE[:ARGUMENT,KEY=VALUE...]; --config.KEY=VALUE overrides."
-)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, results.")
-_MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "evaluate", "predict", "analyze"], "What to do with it."
-)
-_SPLIT = flags.DEFINE_enum(
-    "split", "validation", ["validation", "test"], "What --mode evaluate scores."
-)
-_IMAGES = flags.DEFINE_multi_string(
-    "images", [], "Photos or folders for --mode predict; also taken after the flags."
-)
-_CHECK = flags.DEFINE_bool("check", False, "Let --mode analyze test its advice by short trainings.")
 
-
-def parse(argv: list[str]) -> list[str]:
-    """Parse the flags, the config file among them, and return what stands after them.
+def parse(argv: list[str]) -> flags.FlagValues:
+    """The flags of a command line, the config file read; ``images`` takes what stands after them.
 
     Raises:
         UserError: an unknown flag or config key, a value of the wrong type, a faulty config file.
     """
+    values = flags.FlagValues()
+    here = {"flag_values": values}
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "An experiment: FILE[:ARGUMENT,KEY=VALUE...]; --config.KEY=VALUE overrides a key of it.",
+        sys_argv=argv,
+        **here,
+    )
+    flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, results.", **here)
+    modes = ["train", "evaluate", "predict", "analyze"]
+    flags.DEFINE_enum("mode", "train", modes, "What to do.", **here)
+    splits = ["validation", "test"]
+    flags.DEFINE_enum("split", "validation", splits, "What --mode evaluate scores.", **here)
+    flags.DEFINE_multi_string("images", [], "Photos or folders for --mode predict.", **here)
+    flags.DEFINE_bool("check", False, "Let --mode analyze test its advice by training.", **here)
+    flags.DEFINE_bool("help", False, "Show this text.", short_name="h", **here)
     try:
-        rest = flags.FLAGS(argv)[1:]
-        if _CONFIG.value is not None:
-            _CONFIG.value.to_dict()  # a file that failed to load reports it at its first use
+        after = values(argv)[1:]
+        values.images = [*values.images, *after]
+        if values.config is not None:
+            values.config.to_dict()  # a file that failed to load reports it at its first use
     except Exception as error:  # a config file is the user's own code
         raise explained(error) from error
-    return rest
+    return values
 
 
 def main(argv: list[str]) -> None:
@@ -52,22 +55,25 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: anything that the user can put right.
     """
-    images = parse(argv)
-    if not _WORKDIR.value:
+    values = parse(argv)
+    if values.help:
+        print(__doc__, values.get_help(), sep="\n")
+        return
+    if not values.workdir:
         raise UserError("--workdir is missing; name the folder of the run")
     from fgjax import commands  # imports JAX, which a mistyped flag need not wait for
 
-    match _MODE.value:
+    match values.mode:
         case "train":
-            if _CONFIG.value is None:
+            if values.config is None:
                 raise UserError("--config is missing; name an experiment, such as one in configs/")
-            commands.train(_CONFIG.value, _WORKDIR.value)
+            commands.train(values.config, values.workdir)
         case "evaluate":
-            commands.evaluate(_WORKDIR.value, _SPLIT.value)
+            commands.evaluate(values.workdir, values.split)
         case "predict":
-            commands.predict(_WORKDIR.value, [*_IMAGES.value, *images])
+            commands.predict(values.workdir, values.images)
         case "analyze":
-            commands.analyze(_WORKDIR.value, check=_CHECK.value)
+            commands.analyze([values.workdir, *values.images], values.config, values.check)
 
 
 def run() -> None:
