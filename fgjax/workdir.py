@@ -80,7 +80,14 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
     Raises:
         UserError: there is no run in the folder.
     """
-    return ml_collections.ConfigDict(_read(workdir / "config.json"))
+    return ml_collections.ConfigDict(_with_tuples(_read(workdir / "config.json")))
+
+
+def _with_tuples(value: Any) -> Any:
+    # JSON knows lists only; modules must be hashable, so that configs hold tuples.
+    if isinstance(value, dict):
+        return {key: _with_tuples(item) for key, item in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def write_recognizer(

@@ -16,7 +16,8 @@ def test_a_config_comes_back(tmp_path):
     where = workdir.prepare(tmp_path / "new" / "run", c)
     back = workdir.read_config(where)
     assert back.train.to_dict() == c.train.to_dict()
-    assert back.schedule[0]["train"]["head"] == 1.0
+    assert back.schedule == c.schedule
+    assert back.evaluate.views == ("center",)
 
 
 def test_another_config_is_refused_with_the_differences(tmp_path):
