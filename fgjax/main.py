@@ -15,6 +15,9 @@ from ml_collections import config_flags
 from fgjax.config import explained
 from fgjax.errors import UserError
 
+MODES = ("train", "evaluate", "predict", "analyze")
+SPLITS = ("validation", "test")
+
 
 def parse(argv: list[str]) -> flags.FlagValues:
     """The flags of a command line, the config file read; ``images`` takes what stands after them.
@@ -23,25 +26,17 @@ def parse(argv: list[str]) -> flags.FlagValues:
         UserError: an unknown flag or config key, a value of the wrong type, a faulty config file.
     """
     values = flags.FlagValues()
-    here = {"flag_values": values}
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "An experiment: FILE[:ARGUMENT,KEY=VALUE...]; --config.KEY=VALUE overrides a key of it.",
-        sys_argv=argv,
-        **here,
-    )
-    flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, results.", **here)
-    modes = ["train", "evaluate", "predict", "analyze"]
-    flags.DEFINE_enum("mode", "train", modes, "What to do.", **here)
-    splits = ["validation", "test"]
-    flags.DEFINE_enum("split", "validation", splits, "What --mode evaluate scores.", **here)
-    flags.DEFINE_multi_string("images", [], "Photos or folders for --mode predict.", **here)
-    flags.DEFINE_bool("check", False, "Let --mode analyze test its advice by training.", **here)
-    flags.DEFINE_bool("help", False, "Show this text.", short_name="h", **here)
+    text = "An experiment: FILE[:ARGUMENT,KEY=VALUE...]; --config.KEY=VALUE overrides a key of it."
+    config_flags.DEFINE_config_file("config", None, text, values, sys_argv=argv)
+    flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, results.", values)
+    flags.DEFINE_enum("mode", "train", MODES, "What to do.", values)
+    flags.DEFINE_enum("split", "validation", SPLITS, "What --mode evaluate scores.", values)
+    flags.DEFINE_multi_string("images", [], "Photos or folders for --mode predict.", values)
+    flags.DEFINE_bool("check", False, "Let --mode analyze test its advice by training.", values)
+    flags.DEFINE_bool("help", False, "Show this text.", values, short_name="h")
     try:
-        after = values(argv)[1:]
-        values.images = [*values.images, *after]
+        rest = values(argv)[1:]
+        values["images"].value = [*values.images, *rest]
         if values.config is not None:
             values.config.to_dict()  # a file that failed to load reports it at its first use
     except Exception as error:  # a config file is the user's own code
