@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_collections
 import rich
+from ml_collections import ConfigDict as Config
 
 from fgjax import console, experiment, plan, scoring, workdir
 from fgjax.data import DataBundle
 from fgjax.errors import UserError
 from fgjax.evaluation import predictions, results
 from fgjax.finetune import groups
+from fgjax.finetune.optimizer import trained_leaves
 from fgjax.finetune.schedule import Phase
 from fgjax.training import checkpoints, loop, parallel
 from fgjax.training.logs import MetricLogger
 from fgjax.training.state import TrainState
-
-Config = ml_collections.ConfigDict
 
 
 def train(config: Config, folder: str) -> dict[str, Any]:
@@ -159,23 +158,43 @@ def predict(folder: str, images: Sequence[str]) -> None:
     prediction.predict_to_files(Path(folder).absolute(), images)
 
 
-def analyze(folder: str, check: bool) -> None:
-    """Measure the hierarchy of a trained network and write its report.
+def analyze(
+    folders: Sequence[str], config: Config | None = None, check: bool = False
+) -> dict[str, Any]:
+    """Measure the hierarchy of networks and write their reports; see ``fgjax.analyzing``.
+
+    Args:
+        folders: of runs; the report of the first compares all of them.
+        config: of a network without a run: it is analysed as initialised.
+        check: test the advice by short trainings.
 
     Raises:
-        UserError: no run in the folder.
+        UserError: no run in a folder.
     """
-    raise UserError("--mode analyze is not part of this version")
+    from fgjax import analyzing
+
+    return analyzing.analyze_runs(folders, config, check)
 
 
 def _print_schedule(run: loop.Plan, state: TrainState) -> None:
     counts = groups.counts(state.params, run.assignment)
     phases = [
-        (
-            phase.name,
-            phase.stop - phase.start,
-            {i.group: console.Training(i.rate, i.decay, i.bn) for i in phase.intervals},
-        )
-        for phase in run.phases
+        (phase.name, phase.stop - phase.start, _training(run, state, phase)) for phase in run.phases
     ]
     rich.print(console.schedule_table(list(counts.items()), phases))
+
+
+def _training(run: loop.Plan, state: TrainState, phase: Phase) -> dict[str, console.Training]:
+    """How each group trains in a phase."""
+    batch_norm = groups.batch_norm_paths(state.batch_stats)
+    parts = groups.split(state.params, run.assignment)
+    leaves = trained_leaves(parts, phase, batch_norm)
+    return {
+        i.group: console.Training(
+            i.rate,
+            i.decay,
+            i.bn if batch_norm & parts.get(i.group, {}).keys() else None,
+            sum(leaf.size for leaf in leaves[i.group].values()),
+        )
+        for i in phase.intervals
+    }

@@ -29,11 +29,19 @@ ESTIMATES = {
 
 
 class Training(NamedTuple):
-    """How a group trains in a phase: base learning rate, weight decay, batch-norm mode."""
+    """How a group trains in a phase.
+
+    Attributes:
+        rate: base learning rate.
+        decay: weight decay.
+        bn: batch-norm mode, or None for a group without batch norm.
+        parameters: how many of the group's parameters train.
+    """
 
     rate: float
     decay: float
-    bn: str
+    bn: str | None
+    parameters: int
 
 
 class TrainingProgress:
@@ -127,7 +135,7 @@ def schedule_table(
         table.add_row(name, f"{count:,}", *cells, end_section=name == LEVELS[-1])
     table.add_section()
     total = sum(count for _, count in groups)
-    trained = (sum(n for name, n in groups if name in training) for _, _, training in phases)
+    trained = (sum(t.parameters for t in training.values()) for _, _, training in phases)
     table.add_row("total", f"{total:,}", *(f"{n:,} ({n / total:.0%})" for n in trained))
     return table
 
@@ -223,13 +231,14 @@ def _table(title: str) -> Table:
 def _training_cell(training: Mapping[str, Training], group: str) -> str:
     if group not in training:
         return "[blue]frozen"
-    rate, decay, bn = training[group]
-    own = f" decay {decay:g}" if _shared_decay(training) is None else ""
-    return f"[green]{rate:g}[/] [dim]BN {bn}{own}"
+    how = training[group]
+    bn = f" BN {how.bn}" if how.bn else ""
+    own = f" decay {how.decay:g}" if _shared_decay(training) is None else ""
+    return f"[green]{how.rate:g}[/][dim]{bn}{own}"
 
 
 def _shared_decay(training: Mapping[str, Training]) -> float | None:
-    decays = {decay for _, decay, _ in training.values()}
+    decays = {how.decay for how in training.values()}
     return decays.pop() if len(decays) == 1 else None
 
 

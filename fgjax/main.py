@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 
 from fgjax.config import explained
@@ -73,6 +73,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Run :func:`main`; what the user can put right ends in one sentence and exit status 2."""
+    logging.set_verbosity(logging.ERROR)  # Orbax warns of every checkpoint without a score
     try:
         main(sys.argv)
     except UserError as error:

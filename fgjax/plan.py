@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
+from ml_collections import ConfigDict as Config
 
 from fgjax import trees
 from fgjax.data import DataBundle, Source, augment, pipeline
@@ -24,7 +24,6 @@ from fgjax.training import feature_cache, inputs, loop, objectives, parallel
 from fgjax.training.state import TrainState, variables
 from fgjax.training.step import StepSettings, train_step
 
-Config = ml_collections.ConfigDict
 MEMORY_GIB = 4.0  # features beyond it are mapped to disk
 
 

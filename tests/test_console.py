@@ -23,16 +23,23 @@ def rendered(table, width=80):
 def test_schedule_table_shows_who_trains_when():
     groups = [("conv1", 900), ("conv5", 2_000_100), ("merge", 0), ("head", 1_000)]
     phases = [
-        ("warm [b] up", 1, {"head": Training(1.0, 0.0, "train")}),
-        ("all", 2240, {"conv5": Training(2e-3, 1e-4, "frozen"), "head": Training(0.3, 0, "train")}),
+        ("warm [b] up", 1, {"head": Training(1.0, 0.0, None, 1_000)}),
+        (
+            "all",
+            2240,
+            {
+                "conv5": Training(2e-3, 1e-4, "frozen", 2_000_000),
+                "head": Training(0.3, 0, None, 1_000),
+            },
+        ),
     ]
     lines = rendered(console.schedule_table(groups, phases))
     assert "warm [b] up all" in lines
     assert "Group Parameters 1 step, decay 0 2,240 steps" in lines
     assert "conv1 900 frozen frozen" in lines
     assert "conv5 2,000,100 frozen 0.002 BN frozen decay 0.0001" in lines
-    assert "head 1,000 1 BN train 0.3 BN train decay 0" in lines
-    assert "total 2,002,000 1,000 (0%) 2,001,100 (100%)" in lines
+    assert "head 1,000 1 0.3 decay 0" in lines
+    assert "total 2,002,000 1,000 (0%) 2,001,000 (100%)" in lines
     assert not any("merge" in line for line in lines)
 
 
