@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,47 +14,56 @@ from fgjax.analysis import (
     features,
     knowledge,
     mistakes,
+    page,
     probes,
-    report,
     similarity,
     units,
 )
 from fgjax.analysis.study import Study, batches, observe
 from fgjax.errors import UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # of report.json
 
 
-def analyze(
+def report(
     recogniser: Any,
     data: Any,
-    workdir: str | Path,
+    folder: str | Path,
     *,
-    sample: int = 96,
-    check: Callable[[Mapping[str, object]], float] | None = None,
+    twins: Mapping[str, Any] | None = None,
     name: str | None = None,
+    parts_of: Mapping[str, Any] | None = None,
+    check: Callable[[Mapping[str, Any]], float] | None = None,
+    beside: Sequence[Mapping[str, Any]] = (),
+    sample: int = 96,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Measures the hierarchy of a network and writes ``WORKDIR/report``.
+    """Measures the hierarchy of a network and writes ``index.html`` and ``report.json``.
 
     Read-outs are fitted on ``data.train``, their strength chosen on a fifth of it, and scored on
-    ``data.test`` if there is one, else on ``data.validation``.
+    ``data.test`` if there is one, else on ``data.validation``. A head that was never trained is
+    replaced by a probe of what it reads.
 
     Args:
         recogniser: as ``fgjax.load`` gives it: ``normalize, apply, apply_from, contributions,
-            preprocessing, variables, random_twin()``; where it has ``pretrained_twin()``, levels
-            are also compared with those before fine-tuning.
+            preprocessing, variables``.
         data: as ``fgjax.data.load`` gives it.
-        workdir: folder of the run.
-        sample: images for what needs the network itself: attribution, occlusion.
+        folder: of the report.
+        twins: networks of the same architecture to set beside it: "random" (the control of every
+            read-out) and "pretrained" (before fine-tuning).
+        name: of the run, for the title.
+        parts_of: ``config.model``, so that the advice names no part that is there already.
         check: trains briefly with changes of the config and returns the accuracy; where given,
             the advice is tested with it.
-        name: of the run, for the title.
+        beside: what this function returned for other runs, to be set side by side.
+        sample: images for what needs the network itself: attribution, occlusion.
+        say: told what is being done.
 
     Returns:
         What ``report.json`` holds.
 
     Raises:
-        UserError: there is no split to fit or to evaluate on.
+        UserError: there is no split to fit or to evaluate on, or one of them is too small.
     """
     split = "validation" if data.test is None else "test"
     evaluated = getattr(data, split)
@@ -63,12 +72,14 @@ def analyze(
             "The analysis needs a training split and a validation or test split; load the data "
             "with both."
         )
-    study = observe(recogniser, data.train, evaluated)
+    say(f"features of {len(data.train):,} training and {len(evaluated):,} {split} images")
+    study = observe(recogniser, twins or {}, data.train, evaluated)
     chosen = np.sort(np.random.default_rng(0).permutation(len(study.rows["label"]))[:sample])
 
     def load(source, indices):
         return features.gather(batches(source, recogniser.preprocessing), indices)
 
+    say("fields of view, attribution and errors")
     pictured = explain.explain(
         study,
         chosen,
@@ -76,11 +87,12 @@ def analyze(
         lambda i: load(data.train, i),
         recogniser.variables["params"],
     )
+    say("levels, parts and advice")
     content = {
         "format_version": FORMAT_VERSION,
         "name": name or data.info.name,
         "data": _description(study, split),
-        **measure(study),
+        **measure(study, parts_of or {}),
         **pictured.content,
     }
     for level, seen in pictured.geometry.items():
@@ -88,7 +100,7 @@ def analyze(
     if check is not None:
         options = [diagnosis.Option(**option) for option in content["advice"]["options"]]
         content["advice"]["check"] = diagnosis.check(options, check)
-    report.write(content, pictured.pictures, Path(workdir) / "report")
+    page.write(content, pictured.pictures, beside, Path(folder))
     return content
 
 
@@ -110,7 +122,7 @@ def _description(study: Study, split: str) -> dict[str, Any]:
     }
 
 
-def measure(study: Study) -> dict[str, Any]:
+def measure(study: Study, parts_of: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that is measured on the collected rows alone."""
     rows, train, info = study.rows, study.train, study.info
     labels = rows["label"]
@@ -140,7 +152,7 @@ def measure(study: Study) -> dict[str, Any]:
             "cka": similarity.cka(rows["alignment"]).tolist(),
         },
         "parts": _parts(study),
-        "advice": _advice(study, right, decided),
+        "advice": _advice(study, right, decided, parts_of),
     }
 
 
@@ -151,9 +163,9 @@ def _parts(study: Study) -> dict[str, Any] | None:
     return found | {"identity": units.identity(study.train, study.rows)}
 
 
-def _advice(study: Study, right: dict[str, np.ndarray], decided: np.ndarray) -> dict[str, Any]:
+def _advice(study: Study, right: dict, decided: np.ndarray, model: Mapping) -> dict[str, Any]:
     """Options with their predicted gains, the best first."""
-    last, before = study.levels[-1], study.levels[-2]
+    last, before = study.levels[-1], study.levels[-2:][0]
     train, rows = study.train, study.rows
 
     def accuracy(describe):
@@ -175,5 +187,6 @@ def _advice(study: Study, right: dict[str, np.ndarray], decided: np.ndarray) -> 
     }
     known = {level: right[level] for level in study.levels}
     options = diagnosis.unfreezing(diagnosis.recoverable(known, decided))
-    ranked = diagnosis.rank(options + diagnosis.pooling_options(figures))
+    options += diagnosis.architecture(figures, model, study.levels, study.size)
+    ranked = diagnosis.rank(options)
     return {"figures": figures, "options": [option._asdict() for option in ranked]}

@@ -7,7 +7,7 @@ need no training. Short trainings, where they are affordable, tell what the pred
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -50,13 +50,12 @@ def unfreezing(recoverable_at: Mapping[str, float]) -> list[Option]:
     """
     levels = [level for level in LEVELS if level in recoverable_at]
     options = []
-    for first in levels[1:]:
-        inputs = levels[levels.index(first) - 1 :]
-        source = max(inputs, key=recoverable_at.__getitem__)
+    for place, first in enumerate(levels[1:]):
+        source = max(levels[place:], key=recoverable_at.__getitem__)
         options.append(
             Option(
                 f"train {first} and what follows",
-                {"schedule.train_from": first},
+                {"schedule": tuning(levels[place + 1 :])},
                 recoverable_at[source],
                 f"{_percent(recoverable_at[source])} of the images are read rightly at {source} "
                 "but not at the end",
@@ -65,42 +64,67 @@ def unfreezing(recoverable_at: Mapping[str, float]) -> list[Option]:
     return options
 
 
-def pooling_options(accuracy: Mapping[str, float]) -> list[Option]:
-    """Options on how the last maps are read, from accuracies of read-outs (held-out examples).
+def tuning(levels: Sequence[str]) -> tuple[dict, ...]:
+    """The schedule that trains the head first, then ``levels`` with it."""
+    rates = {level: 0.002 for level in levels}
+    return (
+        {"name": "head", "share": 3, "train": {"head": 1.0}, "decay": 1e-5},
+        {"name": "tune", "share": 2, "train": rates | {"head": 0.3}, "warmup": 0.1},
+    )
 
-    Keys: ``embedding`` (what the head reads now), and of the last level ``average``,
-    ``second_order``, ``object`` (average over the box; nan without boxes), ``pyramid`` (averages
-    of the last two levels together), ``coarsened`` (of images with two thirds of their detail).
+
+def architecture(
+    accuracy: Mapping[str, float], model: Mapping[str, Any], levels: Sequence[str], size: int
+) -> list[Option]:
+    """Options on how the last maps are made and read, from accuracies of read-outs.
+
+    Args:
+        accuracy: on the evaluated examples, of ``embedding`` (what the head reads now), and of the
+            last level ``average``, ``second_order``, ``object`` (average over the box; nan without
+            boxes), ``pyramid`` (averages of the last two levels together), ``coarsened`` (of
+            images with two thirds of their detail).
+        model: ``config.model``; what is there already is not advised.
+        levels: of the hierarchy, fine to coarse.
+        size: side of the network's input, pixels.
     """
 
     def option(key, against, name, changes, reason):
-        gain = accuracy[key] - accuracy[against]
         figures = f"{_percent(accuracy[key])} against {_percent(accuracy[against])}"
-        return Option(name, changes, gain, f"{reason}: {figures}")
+        return Option(name, changes, accuracy[key] - accuracy[against], f"{reason}: {figures}")
 
-    options = [
-        option(
-            "second_order",
-            "embedding",
-            "pool co-occurrences, not averages",
-            {"model.pooling.name": "compact_bilinear"},
-            "a linear read-out of second-order features of the last level, against the embedding",
-        ),
-        option(
-            "pyramid",
-            "average",
-            "read the last two levels together",
-            {"model.merge.name": "fpn"},
-            "a linear read-out of the averages of both levels, against the last alone",
-        ),
-    ]
-    if np.isfinite(accuracy["object"]):
+    options = []
+    if _name(model, "pooling") in ("average", "gem"):
+        options.append(
+            option(
+                "second_order",
+                "embedding",
+                "pool co-occurrences, not averages",
+                {"model.pooling": {"name": "compact_bilinear", "d": 8192}},
+                "a linear read-out of second-order features of the last level, against the "
+                "embedding",
+            )
+        )
+    if _name(model, "merge") == "none" and len(levels) > 1:
+        both = tuple(levels[-2:])
+        options.append(
+            option(
+                "pyramid",
+                "average",
+                "read the last two levels together",
+                {
+                    "model.merge": {"name": "hypercolumn", "levels": both},
+                    "model.pooling.levels": both[:1],
+                },
+                "a linear read-out of the averages of both levels, against the last alone",
+            )
+        )
+    if _name(model, "attention") == "none" and np.isfinite(accuracy["object"]):
         options.append(
             option(
                 "object",
                 "average",
                 "attend to the object",
-                {"model.attention.name": "cbam"},
+                {"model.attention": {"name": "cbam"}},
                 "averages over the annotated box, against the whole image",
             )
         )
@@ -109,13 +133,18 @@ def pooling_options(accuracy: Mapping[str, float]) -> list[Option]:
     options.append(
         Option(
             "raise the resolution by half",
-            {"data.image_size": "x1.5"},
+            {"data.image_size": round(1.5 * size / 32) * 32},
             lost / 2,
             f"taking a third of the resolution away costs {_percent(lost)}; as much more brings "
             "about half of that",
         )
     )
     return options
+
+
+def _name(model: Mapping[str, Any], part: str) -> str:
+    default = {"pooling": "average"}.get(part, "none")
+    return model[part]["name"] if part in model else default
 
 
 def rank(options: Sequence[Option]) -> list[Option]:

@@ -1,4 +1,4 @@
-"""Which classes are confused, how sure the network is, and what each error has to do with.
+"""What each error has to do with.
 
 A cause is named only on evidence that is independent of the network's own decision: read-outs of
 other levels, neighbours, part annotations, the training data's own spread. An error can have
@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import optimize, special
 
 CAUSES = {
     "label doubt": "every witness names one other class and none the label",
@@ -23,36 +22,6 @@ CAUSES = {
     "look-alikes beyond the data": "no level tells the two classes apart reliably",
     "unexplained": "none of the above applies",
 }
-
-
-def temperature(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> float:
-    """The temperature that maximises the likelihood of the labels (Guo et al., 2017).
-
-    For scores that are no logits, such as a ridge probe's, it makes probabilities of them.
-    """
-
-    def loss(log_temperature):
-        log_p = special.log_softmax(logits / np.exp(log_temperature), axis=1)
-        return -log_p[np.arange(len(labels)), labels].mean()
-
-    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-7, 4), method="bounded").x))
-
-
-def reliability(
-    probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], bins: int = 10
-) -> list[dict[str, float]]:
-    """Confidence, accuracy and count of each occupied bin of confidence, for a diagram."""
-    confidence = probabilities.max(1)
-    correct = probabilities.argmax(1) == labels
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    return [
-        {
-            "confidence": float(confidence[bin_of == b].mean()),
-            "accuracy": float(correct[bin_of == b].mean()),
-            "n": int(np.sum(bin_of == b)),
-        }
-        for b in np.unique(bin_of)
-    ]
 
 
 class Witnesses(NamedTuple):
@@ -221,16 +190,15 @@ def explain(
     witnesses: Witnesses,
     odd: Bool[np.ndarray, "n f"],
     on_parts: Float[np.ndarray, " n"],
-    usual_on_parts: float,
 ) -> list[dict]:
     """For each error, every cause that applies, with its evidence.
 
     Args:
         witnesses: of all evaluated examples.
         odd: unusual scale, visibility and pose, see :func:`unusual`.
-        on_parts: share of the evidence for label against prediction that lies on the parts which
-            separate the two; nan where it was not measured.
-        usual_on_parts: the lower quartile of that share where the network is right.
+        on_parts: share of the evidence for the label against its closest rival that lies on the
+            parts which separate the two; nan where it was not measured. It is low where it is
+            below the lower quartile of that share where the network is right.
 
     Returns:
         dicts with ``row`` (among the examples), ``label``, ``prediction``, ``confidence``,
@@ -239,7 +207,9 @@ def explain(
     doubt = label_doubt(witnesses)
     compressed, by = over_compression(witnesses)
     alike, best = look_alikes(witnesses)
-    missed = np.nan_to_num(on_parts, nan=np.inf) < usual_on_parts
+    usual = on_parts[(witnesses.predictions == witnesses.labels) & np.isfinite(on_parts)]
+    least = np.quantile(usual, 0.25) if len(usual) else -np.inf
+    missed = np.nan_to_num(on_parts, nan=np.inf) < least
     explained = []
     for row in np.flatnonzero(witnesses.predictions != witnesses.labels):
         label, named = int(witnesses.labels[row]), int(witnesses.predictions[row])
@@ -259,7 +229,7 @@ def explain(
                 "confidence": float(witnesses.probabilities[row, named]),
                 "causes": causes,
                 "evidence": {
-                    "label's share of neighbours": float(witnesses.neighbours[row, label]),
+                    "label_share_of_neighbours": float(witnesses.neighbours[row, label]),
                     "unusual": [
                         name
                         for name, flag in zip(
@@ -267,9 +237,9 @@ def explain(
                         )
                         if flag
                     ],
-                    "right at": by[row],
-                    "evidence on separating parts": float(on_parts[row]),
-                    "best accuracy on the pair": float(best[row]),
+                    "right_at": by[row],
+                    "on_separating_parts": float(on_parts[row]),
+                    "best_on_pair": float(best[row]),
                 },
             }
         )

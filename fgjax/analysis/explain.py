@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from fgjax.analysis import errors, evidence, gallery, mistakes, parts, units, vision
+from fgjax.analysis import cases, errors, evidence, gallery, mistakes, parts, units, vision
 from fgjax.analysis.study import Study
-from fgjax.analysis.subject import difference_map
-from fgjax.evaluation import confusions
-from fgjax.overlay import evidence_scale, heat_overlay
 from fgjax.vocabulary import MIDDLE
 
 Load = Callable[[Any], dict[str, np.ndarray]]
 
 ERRORS = 200  # explained in full; more only repeat the same causes
-PAIRS, CASES = 6, 2  # of the confusion browser
 UNITS = 4  # shown of each level
 OCCLUDED = 48  # images in which parts are hidden
-SIDE = 168  # of pictures in the report, pixels
 
 
 class Pictured(NamedTuple):
@@ -63,14 +57,15 @@ def explain(
     sample = _images(images, rows, chosen)
     geometry = vision.level_geometry(study.network, sample[:32], rows["octaves"])
     separates = functools.cache(_separator(study))
-    on_parts, usual = _on_parts(study, images, chosen, wrong, separates)
+    on_parts = _on_parts(study, images, np.union1d(chosen, wrong), separates)
     explained = errors.explain(
         mistakes.witnesses(rows, study.scores, study.votes),
         mistakes.circumstances(study.train, rows, study.size),
         on_parts,
-        usual,
     )
-    browser, pictures = _browse(study, images, explained, load_training, separates)
+    browser, pictures = cases.browse(study, images, explained, load_training, separates)
+    reasons, more = cases.reasons(study, images, chosen, on_parts)
+    pictures |= more
     pictures |= _unit_pictures(study, images, shown, geometry)
     pictures |= _part_pictures(study, sample, chosen)
     if (filters := vision.first_filters(params)) is not None:
@@ -85,9 +80,10 @@ def explain(
             rows["box"][chosen],
         ),
         "occlusion": _occlusion(study, sample, chosen),
-        "errors": [_named(study, error) for error in explained],
+        "errors": [cases.named(study, error) for error in explained],
         "causes": mistakes.count_causes(explained),
         "browser": browser,
+        "reasons": reasons,
         "shown_units": {level: u.tolist() for level, u in shown.items()},
     }
     return Pictured(content, geometry, pictures)
@@ -95,17 +91,6 @@ def explain(
 
 def _images(images, rows, which) -> np.ndarray:
     return np.stack([images[int(i)] for i in rows["index"][which]])
-
-
-def _named(study: Study, error: Mapping[str, Any]) -> dict[str, Any]:
-    """An error with names for numbers."""
-    classes = study.info.classes
-    return {
-        **error,
-        "index": int(study.rows["index"][error["row"]]),
-        "label": classes[error["label"]],
-        "prediction": classes[error["prediction"]],
-    }
 
 
 def _separator(study: Study) -> Callable[[int, int], Float[np.ndarray, " p"]]:
@@ -131,33 +116,27 @@ def _separator(study: Study) -> Callable[[int, int], Float[np.ndarray, " p"]]:
     return lambda a, b: errors.separating_parts(scores, visible, labels, a, b)
 
 
-def _on_parts(study, images, chosen, wrong, separates) -> tuple[np.ndarray, float]:
-    """Share of the evidence on separating parts: of each error, and its usual least when right."""
+def _on_parts(study, images, which, separates) -> Float[np.ndarray, " n"]:
+    """Share of the evidence that lies on parts which separate the label from its closest rival.
+
+    The rival is the class the network names or, where that is the label, the next one. nan where
+    it was not measured.
+    """
     rows = study.rows
     result = np.full(len(rows["label"]), np.nan)
-    if not study.concepts:
-        return result, 0.0
-    ranked = np.argsort(-rows["logits"], axis=1)
-    right = chosen[ranked[chosen, 0] == rows["label"][chosen]]
-
-    def share(which, others):
-        pairs = zip(rows["label"][which], others, strict=True)
-        masks = np.stack([mistakes.telling(separates(int(a), int(b))) for a, b in pairs])
-        return evidence.on_separating_parts(
+    if study.concepts and len(which):
+        labels, others = rows["label"][which], mistakes.rivals(rows["logits"], rows["label"])[which]
+        masks = [mistakes.telling(separates(a, b)) for a, b in zip(labels, others, strict=True)]
+        result[which] = evidence.on_separating_parts(
             study.network,
             _images(images, rows, which),
-            rows["label"][which],
+            labels,
             others,
             rows["parts"][which],
-            masks,
+            np.stack(masks),
             parts.RADIUS * study.size,
         )
-
-    usual = share(right, ranked[right, 1]) if len(right) else np.zeros(0)
-    if len(wrong):
-        result[wrong] = share(wrong, ranked[wrong, 0])
-    usual = usual[np.isfinite(usual)]
-    return result, float(np.quantile(usual, 0.25)) if len(usual) else 0.0
+    return result
 
 
 def _occlusion(study: Study, sample: np.ndarray, chosen: np.ndarray) -> dict[str, Any] | None:
@@ -173,56 +152,6 @@ def _occlusion(study: Study, sample: np.ndarray, chosen: np.ndarray) -> dict[str
         study.concepts,
         1.5 * parts.RADIUS * study.size,
     )
-
-
-def _browse(study, images, explained, load_training, separates):
-    """The most confused pairs, each with errors side by side with training examples."""
-    rows, classes = study.rows, study.info.classes
-    pairs = confusions.most_confused(
-        rows["label"], rows["logits"].argmax(1), classes, PAIRS, study.info.coarse_of
-    )
-    cases, pictures, training = [], {}, set()
-    for pair in pairs:
-        names = {pair["first"], pair["second"]}
-        both = [
-            e
-            for e in explained
-            if {classes[e["label"]], classes[e["prediction"]]} == names
-            and int(rows["index"][e["row"]]) in images
-        ]
-        both.sort(key=lambda e: -e["confidence"])
-        pair["cases"] = [_named(study, e) for e in both[:CASES]]
-        a, b = classes.index(pair["first"]), classes.index(pair["second"])
-        pair["parts"] = dict(
-            zip(study.concepts, np.round(separates(a, b), 3).tolist(), strict=True)
-        )
-        cases += both[:CASES]
-    if not cases:
-        return pairs, pictures
-    labels, named = (np.array([e[k] for e in cases]) for k in ("label", "prediction"))
-    which = np.array([e["row"] for e in cases])
-    method = jax.jit(lambda x, a, b: difference_map(study.network, x, a, b))
-    maps = evidence.maps_of(method, _images(images, rows, which), named, labels)
-    neighbours = {}
-    for row, label, prediction in zip(which, labels, named, strict=True):
-        for role, c in (("true", label), ("taken", prediction)):
-            neighbours[row, role] = gallery.nearest(
-                rows["embedding"][row], study.train["embedding"], study.train["label"] == c
-            )
-    training = gallery.by_index(
-        load_training(sorted({int(study.train["index"][i]) for i in neighbours.values()}))
-    )
-    for row, evidence_map in zip(which, maps, strict=True):
-        index = int(rows["index"][row])
-        image = images[index]
-        pictures[f"case-{index}-image"] = image
-        pictures[f"case-{index}-evidence"] = heat_overlay(
-            image, evidence_map, evidence_scale(evidence_map)
-        )
-        for role in ("true", "taken"):
-            picture = training[int(study.train["index"][neighbours[row, role]])]
-            pictures[f"case-{index}-{role}"] = picture
-    return pairs, {name: gallery.resize(picture, SIDE) for name, picture in pictures.items()}
 
 
 def _unit_pictures(study, images, shown, geometry) -> dict[str, gallery.Picture]:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import special
 
-from fgjax.analysis import errors
+from fgjax.analysis import calibration, errors
 from fgjax.evaluation import confusions, metrics
 from fgjax.vocabulary import MIDDLE
 
@@ -29,7 +29,7 @@ def decision(
     """Accuracy, calibration and confused pairs of the network itself."""
     predictions = logits.argmax(1)
     result = metrics.summarize(logits, labels, coarse_of)
-    result["reliability"] = errors.reliability(special.softmax(logits, axis=1), labels)
+    result["reliability"] = calibration.reliability(special.softmax(logits, axis=1), labels)
     result["pairs"] = confusions.most_confused(labels, predictions, classes, 10, coarse_of)
     if coarse_of is not None:
         result["errors_within_family"] = confusions.errors_within_family(
@@ -79,6 +79,14 @@ def circumstances(train: Rows, rows: Rows, size: int) -> Bool[np.ndarray, "n 3"]
     known = np.isfinite(usual).any(0)
     usual[:, ~known] = 0.0
     return errors.unusual(usual, here) & known
+
+
+def rivals(
+    logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
+    """The highest-scored class of each example that is not its label."""
+    others = np.where(np.arange(logits.shape[1]) == labels[:, None], -np.inf, logits)
+    return others.argmax(1)
 
 
 def telling(accuracy: Float[np.ndarray, " p"]) -> Bool[np.ndarray, " p"]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from fgjax.analysis import errors, features, knowledge, probes, subject
+from fgjax.analysis import calibration, features, knowledge, probes, subject
 from fgjax.data import pipeline, stratify
 
 BATCH = 32
@@ -22,7 +22,7 @@ class Study:
 
     Attributes:
         network: under analysis.
-        twin: the same architecture with random weights, the control.
+        twin: the same architecture with random weights, the control; None where there is none.
         info: description of the data.
         size: side of the network's input, pixels.
         concepts: parts by name, left and right merged.
@@ -34,7 +34,7 @@ class Study:
     """
 
     network: subject.Subject
-    twin: subject.Subject
+    twin: subject.Subject | None
     info: Any
     size: int
     concepts: tuple[str, ...]
@@ -54,23 +54,24 @@ class Study:
         return self.scores[level, kind]["fine"].argmax(1) == self.rows["label"]
 
 
-def observe(recogniser: Any, train_source: Any, evaluated: Any) -> Study:
-    """One pass over both splits, and the read-outs of every level."""
+def observe(recogniser: Any, twins: Mapping[str, Any], train_source: Any, evaluated: Any) -> Study:
+    """One pass over both splits, and the read-outs of every level.
+
+    ``twins`` are networks to set beside it, by name; "random" is the control.
+    """
     preprocessing = recogniser.preprocessing
     size, info = preprocessing.image_size, train_source.info
     network = subject.subject(recogniser, size)
-    twin = subject.subject(recogniser.random_twin(), size)
-    twins = {"random": twin.apply}
-    if hasattr(recogniser, "pretrained_twin"):
-        twins["pretrained"] = subject.subject(recogniser.pretrained_twin(), size).apply
+    others = {name: subject.subject(twin, size) for name, twin in twins.items()}
+    applies = {name: other.apply for name, other in others.items()}
     groups = features.concepts(info.part_names)
     sizes = subject.map_sizes(network, size)
     most = max(len(train_source), len(evaluated))
-    channels = features.second_order_channels(most, len(sizes) * (1 + len(twins)))
+    channels = features.second_order_channels(most, len(sizes) * (1 + len(others)))
     train, rows = (
         features.collect(
             network,
-            twins,
+            applies,
             batches(source, preprocessing),
             channels=channels,
             groups=groups,
@@ -85,6 +86,7 @@ def observe(recogniser: Any, train_source: Any, evaluated: Any) -> Study:
     if subject.untrained(rows["logits"]):
         network, train, rows = _with_probe(network, train, rows, held_out, fitted)
     votes = knowledge.neighbours(train, rows, len(info.classes))
+    twin = others.get("random")
     return Study(network, twin, info, size, tuple(groups), train, rows, scores, votes, held_out)
 
 
@@ -95,7 +97,7 @@ def _with_probe(network, train, rows, held_out, fitted):
         probes.decompose(train["embedding"][~held_out]), train["label"][~held_out], probe.strength
     )
     held_out_scores = probes.read(part, train["embedding"][held_out])
-    sharpness = 1 / errors.temperature(held_out_scores, train["label"][held_out])
+    sharpness = 1 / calibration.temperature(held_out_scores, train["label"][held_out])
     network = subject.with_probe(network, probe, sharpness)
     train, rows = (
         r | {"logits": sharpness * probes.read(probe, r["embedding"]), "probed": True}

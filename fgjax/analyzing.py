@@ -1,0 +1,110 @@
+"""From the folder of a run, or a config alone, to the report on its hierarchy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import rich
+
+from fgjax import analysis, experiment, trained, workdir
+from fgjax.errors import UserError
+
+Config = ml_collections.ConfigDict
+
+# Epochs of the short trainings that test the advice.
+SHORT = 12.0
+
+
+def analyze_runs(folders: Sequence[str], config: Config | None, check: bool) -> dict[str, Any]:
+    """Write ``FOLDER/report`` for every folder; the first report sets all of them side by side.
+
+    Args:
+        folders: of runs; the others' reports are reused where they exist.
+        config: of a network to analyse as it is initialised, for a first folder without a run.
+        check: test the advice of the first by short trainings.
+
+    Returns:
+        What ``report.json`` of the first holds.
+
+    Raises:
+        UserError: no run in a folder, or data that cannot be read.
+    """
+    first, *others = (Path(folder).absolute() for folder in folders)
+    beside = [_known(other) or _analyze(other, None, False, []) for other in others]
+    return _analyze(first, config, check, beside)
+
+
+def _known(folder: Path) -> dict[str, Any] | None:
+    path = folder / "report" / "report.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _analyze(folder: Path, config: Config | None, check: bool, beside: list) -> dict[str, Any]:
+    if config is None or (folder / "recognizer.json").exists():
+        config = workdir.read_config(folder)
+        recogniser = trained.load(folder)
+        data = experiment.load_data(config, "train", "validation", "test")
+        if data.info.classes != recogniser.classes:
+            raise UserError(f"the classes of the data are not those that {folder} was trained on")
+    else:
+        data = experiment.load_data(config, "train", "validation", "test")
+        model = experiment.build_model(config, len(data.info.classes))
+        variables = model.initialize(config.seed)
+        recogniser = trained.TrainedRecognizer(model, data.info, variables)
+    content = analysis.report(
+        recogniser,
+        data,
+        folder / "report",
+        twins=twins(recogniser, config),
+        name=folder.name,
+        parts_of=config.model,
+        beside=beside,
+        check=short_trainings(config) if check else None,
+        say=lambda line: rich.print(f"[dim]{line} …"),
+    )
+    rich.print(analysis.console_summary(content))
+    rich.print(f"report: {folder / 'report' / 'index.html'}")
+    return content
+
+
+def twins(recogniser: trained.TrainedRecognizer, config: Config) -> dict[str, Any]:
+    """The recogniser with random weights and, if it was fine-tuned, with those it started from."""
+    unlike = dataclasses.replace(recogniser.model, source=None).initialize(config.seed + 1)
+    found = {"random": dataclasses.replace(recogniser, variables=unlike)}
+    if config.model.backbone.weights is not None and recogniser.model.source is None:
+        start = experiment.build_model(config, len(recogniser.classes)).initialize(config.seed)
+        found["pretrained"] = dataclasses.replace(recogniser, variables=start)
+    return found
+
+
+def short_trainings(config: Config) -> Callable[[Mapping[str, Any]], float]:
+    """A function from changes of the config to the validation accuracy after a short training."""
+
+    def train(changes: Mapping[str, Any]) -> float:
+        from fgjax import commands
+
+        short = config.copy_and_resolve_references()
+        with short.unlocked():
+            short.protocol = "develop"
+            short.train.epochs = min(SHORT, config.train.epochs)
+            short.evaluate.epochs = short.train.epochs
+            for key, value in changes.items():
+                *path, last = key.split(".")
+                node = short
+                for name in path:
+                    node = node[name]
+                node[last] = value
+        folder = tempfile.mkdtemp(prefix="fgjax-check-")
+        try:
+            return commands.train(short, folder)["validation"]["top1"]
+        finally:
+            shutil.rmtree(folder)
+
+    return train
