@@ -147,6 +147,19 @@ def _typed(key: str, raw: str, default: Any) -> Any:
     return value
 
 
+def chosen(options: Mapping[str, Any], key: str, value: str) -> Any:
+    """What the argument ``key`` of a config file selects among named options.
+
+    Raises:
+        UserError: there is no such option.
+    """
+    if value not in options:
+        raise UserError(
+            f"the config argument {key} is {value!r}; choose one of {', '.join(options)}"
+        )
+    return options[value]
+
+
 def explained(error: BaseException) -> UserError:
     """What went wrong with the flags or the config file, as one sentence."""
     if isinstance(error, UserError):
