@@ -1,0 +1,1 @@
+"""What trains when, and how fast; the proof that it was so."""

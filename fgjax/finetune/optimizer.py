@@ -80,7 +80,7 @@ def enter_phase(
     trained: Mapping[str, Leaves],
     remaining: frozenset[str],
 ) -> dict[str, Any]:
-    """Optimiser states for a phase: moments carried over by path, new ones made, spent ones dropped.
+    """Optimiser states for a phase: moments carried over by path, new ones made, others dropped.
 
     Args:
         optimizer: the optimiser of every group.

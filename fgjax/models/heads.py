@@ -55,8 +55,13 @@ class Head(nn.Module):
     def _dropped(self, pooled: Pooled, ctx: Context) -> Pooled:
         if not (ctx.train and self.dropout):
             return pooled
+        # A key for each example by its place in the global batch, on however many devices.
+        place = jnp.arange(len(pooled))
+        if ctx.axis_name is not None:
+            place = place + len(pooled) * jax.lax.axis_index(ctx.axis_name)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("dropout"), place)
         keep = 1 - self.dropout
-        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, pooled.shape)
+        kept = jax.vmap(lambda key: jax.random.bernoulli(key, keep, pooled.shape[1:]))(keys)
         return jnp.where(kept, pooled / keep, 0)
 
 

@@ -1,0 +1,1 @@
+"""How a run goes: state, step, devices, loop, checkpoints."""

@@ -99,13 +99,15 @@ def _gradients(state, trained, batch, key, settings, axis_name):
     count = parallel.psum(jnp.sum(batch["mask"]), axis_name)
     differentiate = jax.value_and_grad(_loss, has_aux=True)
 
-    def one(batch_stats, carried, examples):
+    def one(part, batch_stats, carried, examples):
+        part_key = jax.random.fold_in(key, part)
         (_, (aux, means)), gradients = differentiate(
-            trained, state, batch_stats, carried, examples, count, key, settings, axis_name
+            trained, state, batch_stats, carried, examples, count, part_key, settings, axis_name
         )
         return (gradients, means), aux.batch_stats, aux.carried
 
-    run = one if settings.accumulate == 1 else partial(_accumulate, one, settings.accumulate)
+    parts = settings.accumulate
+    run = partial(one, 0) if parts == 1 else partial(_accumulate, one, parts)
     sums, batch_stats, carried = run(state.batch_stats, state.aux, batch)
     gradients, metrics = parallel.psum(sums, axis_name)
     return gradients, batch_stats, carried, metrics
@@ -115,15 +117,16 @@ def _accumulate(one, parts, batch_stats, carried, batch):
     """``one`` over the equal parts of a batch in turn, its sums added up."""
     batches = jax.tree.map(lambda leaf: _interleave(leaf, parts), batch)
     first = jax.tree.map(lambda leaf: leaf[0], batches)
-    shapes = jax.eval_shape(one, batch_stats, carried, first)[0]
+    shapes = jax.eval_shape(one, 0, batch_stats, carried, first)[0]
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    def body(carry, examples):
+    def body(carry, numbered):
         sums, batch_stats, carried = carry
-        new, batch_stats, carried = one(batch_stats, carried, examples)
+        new, batch_stats, carried = one(numbered[0], batch_stats, carried, numbered[1])
         return (jax.tree.map(jnp.add, sums, new), batch_stats, carried), None
 
-    return jax.lax.scan(body, (zeros, batch_stats, carried), batches)[0]
+    numbered = jnp.arange(parts), batches
+    return jax.lax.scan(body, (zeros, batch_stats, carried), numbered)[0]
 
 
 def _interleave(leaf: Array, parts: int) -> Array:
@@ -146,7 +149,7 @@ def _loss(trained, state, batch_stats, carried, batch, count, key, settings, axi
         dtype=settings.dtype,
     )
 
-    def apply(leaves, inputs, batch_stats=batch_stats):
+    def apply(leaves, inputs, batch_stats=batch_stats, **linen):
         params = _with_leaves(state.params, leaves)
         outputs, moved = settings.apply(
             variables(params, batch_stats, state.constants),
@@ -155,10 +158,12 @@ def _loss(trained, state, batch_stats, carried, batch, count, key, settings, axi
             settings.start,
             mutable=["batch_stats"],
             rngs={"dropout": key},
+            **linen,
         )
         return outputs, {**batch_stats, **moved.get("batch_stats", {})}
 
-    values, aux = settings.objective(apply, trained, {**batch, "carried": carried}, key)
+    batch = {**batch, "carried": carried}
+    values, aux = settings.objective(apply, trained, batch, key, axis_name)
     means = {
         name: jnp.sum(value * batch["mask"]) / count
         for name, value in {"loss": values, **aux.metrics}.items()

@@ -1,29 +1,41 @@
 """A recogniser small enough to be trained many times in a test."""
 
+import functools
+
+import flax.linen as nn
 import jax
 import numpy as np
 
 from fgjax.finetune import groups, optimizer
 from fgjax.finetune.optimizer import enter_phase, trained_leaves
 from fgjax.finetune.schedule import resolve
-from fgjax.models import backbones, heads, pooling, recognizer
+from fgjax.models import heads, pooling, recognizer
+from fgjax.models.backbones.base import Backbone
 from fgjax.models.context import Context
+from fgjax.models.layers import ConvBN
 from fgjax.preprocessing import Preprocessing
 from fgjax.training import inputs, loop, objectives
 from fgjax.training.step import StepSettings
 
-SIZE, CLASSES = 32, 4
+SIZE, CLASSES = 16, 4
 PREPROCESSING = Preprocessing(image_size=SIZE)
 
 
-def build(pool=("average",), levels=("conv3",), **options):
+def build(pool="average", levels=("conv3",), dropout=0.0, **options):
+    """Three levels of one convolution each, at strides 2, 4 and 8."""
+    widths = {"conv1": 4, "conv2": 6, "conv3": 8}
+    stages = tuple(
+        ConvBN(width, 3, 2, activation=nn.relu, name=level, parent=None)
+        for level, width in widths.items()
+    )
     return recognizer.Recognizer(
-        backbone=backbones.create("resnet18", depths=(1, 1), width=8, last="conv3"),
-        pooling=pooling.create(*pool, levels=levels, **options),
-        head=heads.create("linear", classes=CLASSES),
+        backbone=Backbone(stages),
+        pooling=pooling.create(pool, levels=levels, **options),
+        head=heads.create("linear", classes=CLASSES, dropout=dropout),
     )
 
 
+@functools.cache
 def initial_state(module, seed=0, ema=False):
     images = np.zeros((1, SIZE, SIZE, 3), np.float32)
     variables = jax.jit(lambda key: module.init(key, images, Context()))(jax.random.key(seed))
@@ -59,7 +71,7 @@ def settings(module, state, schedule, steps=5, augmentation=None, **changes):
     return StepSettings(**values | changes), state
 
 
-def batch(size, seed=0, canvas=40):
+def batch(size, seed=0, canvas=20):
     rng = np.random.default_rng(seed)
     return {
         "image": rng.integers(0, 256, (size, canvas, canvas, 3), np.uint8),

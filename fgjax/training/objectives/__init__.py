@@ -38,8 +38,8 @@ def cross_entropy(*, class_weights: tuple[float, ...] | None = None) -> Objectiv
     """Cross-entropy with (smoothed, mixed) targets, optionally weighted by class."""
     weights = None if class_weights is None else jnp.asarray(class_weights, jnp.float32)
 
-    def objective(apply, params, batch, key):
-        del key
+    def objective(apply, params, batch, key, axis_name=None):
+        del key, axis_name
         outputs, batch_stats = apply(params, batch["inputs"])
         values = losses.cross_entropy(outputs.logits, batch["targets"], weights)
         correct = jnp.argmax(outputs.logits, -1) == jnp.argmax(batch["targets"], -1)
