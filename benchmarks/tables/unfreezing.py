@@ -1,0 +1,56 @@
+"""Which levels to train, on 30 look-alike birds.
+
+EfficientNet-Lite0 at 128 px, compact bilinear pooling, eight epochs in every row. Except in the
+first two rows and in gradual unfreezing, the head trains on the frozen trunk for the first half.
+
+    python -m benchmarks.ablate benchmarks/tables/unfreezing.py --workdir runs/unfreezing \
+        --set data.dir=PATH/CUB_200_2011
+"""
+
+from fgjax.config import default, model
+from fgjax.finetune import recipes
+from fgjax.vocabulary import LEVELS
+
+HEAD, TRUNK = 0.3, 0.01  # base rates
+WARM = dict(warmup=0.1)
+
+
+def get_config():
+    c = default()
+    c.data.name = "cub200"
+    c.data.image_size = 128
+    c.data.batch_size = 16
+    c.model = model("efficientnet_lite0", pooling={"name": "compact_bilinear", "d": 8192})
+    c.train.epochs = 8.0
+    c.train.augment = dict(scale=(0.35, 1.0), ratio=(0.75, 1.333), flip=0.5)
+    c.train.checkpoint_epochs = c.evaluate.epochs = 8.0
+    return c
+
+
+def tuned(*levels):
+    return recipes.surgical(dict.fromkeys(levels, TRUNK) | {"head": HEAD}, **WARM)
+
+
+ROWS = {
+    "head only": {"schedule": (recipes.probe(),)},
+    "all at one rate": {
+        "schedule": (dict(name="all", train=dict.fromkeys((*LEVELS, "head"), 0.1), **WARM),)
+    },
+    "LP-FT": {"schedule": tuned(*LEVELS)},
+    "conv5": {"schedule": tuned("conv5")},
+    "conv4-conv5": {"schedule": tuned("conv4", "conv5")},
+    "conv3-conv5": {"schedule": tuned("conv3", "conv4", "conv5")},
+    "gradual": {
+        "schedule": (
+            recipes.probe(),
+            *recipes.gradual(
+                dict.fromkeys(LEVELS, TRUNK) | {"head": HEAD}, shape="constant", share=0.25
+            )[1:],
+        )
+    },
+    "layer-wise": {
+        "schedule": recipes.surgical(
+            recipes.layerwise(TRUNK, 0.65, LEVELS) | {"head": HEAD}, **WARM
+        )
+    },
+}
