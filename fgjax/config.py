@@ -87,8 +87,9 @@ def _train() -> ml_collections.ConfigDict:
     c.augment = {}  # fields of fgjax.data.augment.Augmentation that differ from its defaults
     c.parallel = "jit"  # or "pmap"
     c.devices = config_dict.placeholder(int)  # None: all of them
-    # Where frozen-trunk features of finite views are kept: "memory", "disk" or "none".
-    c.feature_cache = "memory"
+    # Where frozen-trunk features of finite views are kept: "memory", "disk", "none", or "auto":
+    # in memory up to 4 GiB, mapped to disk beyond.
+    c.feature_cache = "auto"
     c.log_steps = 10
     c.checkpoint_epochs = 1.0
     return c

@@ -5,26 +5,22 @@ Data, model and schedule meet here: ``fgjax.training`` itself knows functions an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict as Config
 
-from fgjax import trees
-from fgjax.data import DataBundle, Source, augment, pipeline
+from fgjax import trunk
+from fgjax.data import DataBundle, augment, pipeline
 from fgjax.errors import UserError
 from fgjax.experiment import Model
 from fgjax.finetune import groups, optimizer
 from fgjax.finetune.schedule import Phase, resolve
-from fgjax.models.context import Context
-from fgjax.training import feature_cache, inputs, loop, objectives, parallel
-from fgjax.training.state import TrainState, variables
+from fgjax.training import inputs, loop, objectives, parallel
+from fgjax.training.state import TrainState
 from fgjax.training.step import StepSettings, train_step
-
-MEMORY_GIB = 4.0  # features beyond it are mapped to disk
 
 
 def total_steps(config: Config, examples: int) -> int:
@@ -54,13 +50,6 @@ def augmentation(config: Config) -> augment.Augmentation:
         raise UserError(f"train.augment has an unknown field; it takes {known}") from None
 
 
-def start_of(model: Model, phase: Phase) -> str | None:
-    """Where the step of a phase starts: behind the frozen trunk if the views are finite."""
-    if phase.views is None:
-        return None
-    return feature_cache.boundary(phase.groups, model.recognizer.backbone.levels)
-
-
 def compiled_step(
     config: Config,
     model: Model,
@@ -72,7 +61,7 @@ def compiled_step(
     mesh: Any,
 ) -> Callable[..., Any]:
     """The step of a phase, compiled for the mesh at its first call."""
-    start, classes = start_of(model, phase), len(info.classes)
+    start, classes = trunk.start_of(model, phase), len(info.classes)
     smoothing = config.train.label_smoothing
     if phase.views is None:
         prepare = inputs.from_images(augmentation(config), model.preprocessing, classes, smoothing)
@@ -100,100 +89,6 @@ def compiled_step(
     )
     return parallel.compile_step(
         partial(train_step, settings=settings), config.train.parallel, mesh
-    )
-
-
-def compiled_trunk(model: Model, phase: Phase, start: str, mesh: Any) -> feature_cache.Trunk:
-    """The frozen trunk of a phase: one view of each image to the maps that the rest reads."""
-    kept = feature_cache.kept_levels(model.recognizer, start)
-
-    def trunk(variables, batch):
-        images = inputs.view_images(batch["image"], batch["view"], phase.views, model.preprocessing)
-        hierarchy = model.recognizer.apply(
-            variables, images, Context(dtype=model.dtype), method="features"
-        )
-        return {level: hierarchy[level] for level in kept}
-
-    forward = parallel.compile_forward(trunk, mesh)
-    return lambda variables, batch: forward(variables, parallel.shard(batch, mesh))
-
-
-def batches(
-    config: Config, model: Model, source: Source, workdir: Path, mesh: Any
-) -> Callable[[Phase, TrainState, int], Iterator[Any]]:
-    """The function that feeds a phase from any of its steps on."""
-    options = {
-        "batch_size": config.data.batch_size,
-        "seed": config.seed,
-        "sampling": config.data.sampling,
-    }
-    reading = {
-        "canvas": model.canvas,
-        "interpolation": model.preprocessing.interpolation,
-        "workers": config.data.workers,
-    }
-
-    def feed(phase: Phase, state: TrainState, step: int) -> Iterator[Any]:
-        start = start_of(model, phase)
-        if phase.views is None:
-            host = inputs.image_batches(source, step, **options, **reading)
-        elif start is None or config.train.feature_cache == "none":
-            host = inputs.viewed_batches(source, step, views=len(phase.views), **options, **reading)
-            if start is not None:
-                frozen = _copied(state)
-                host = inputs.feature_batches(
-                    compiled_trunk(model, phase, start, mesh), frozen, host
-                )
-        else:
-            stored = _stored_features(config, model, source, workdir, mesh, phase, state, start)
-            host = inputs.cached_batches(stored, source, step, views=len(phase.views), **options)
-        return inputs.prefetch(host, lambda batch: parallel.shard(batch, mesh))
-
-    return feed
-
-
-def _copied(state: TrainState) -> dict[str, Any]:
-    # The step donates its state; the trunk keeps reading what never changes.
-    params, batch_stats, constants = jax.tree.map(
-        lambda leaf: leaf.copy(), (state.params, state.batch_stats, state.constants)
-    )
-    return variables(params, batch_stats, constants)
-
-
-def _stored_features(config, model, source, workdir, mesh, phase, state, start):
-    """The features of a phase, filled now or found on disk."""
-    levels = [
-        level for level in model.recognizer.backbone.levels if start == "merge" or level < start
-    ]
-    trunk_leaves = {
-        path: leaf
-        for path, leaf in groups.flatten(state.variables).items()
-        if path.split("/")[1] in levels
-    }
-    key = feature_cache.key(
-        trees.digest(trunk_leaves),
-        source.info.fingerprint,
-        source.names,
-        phase.views,
-        start,
-        config.model.dtype,
-        model.preprocessing,
-    )
-    folder = workdir / "features" / key if config.train.feature_cache == "disk" else None
-    return feature_cache.fill(
-        compiled_trunk(model, phase, start, mesh),
-        state.variables,
-        lambda: pipeline.eval_batches(
-            source,
-            image_size=model.canvas,
-            crop_fraction=1.0,
-            batch_size=config.data.batch_size,
-            interpolation=model.preprocessing.interpolation,
-            workers=config.data.workers,
-        ),
-        len(source),
-        len(phase.views),
-        folder,
     )
 
 
@@ -243,7 +138,7 @@ def build(
     return loop.Plan(
         phases=phases,
         step=lambda phase: compiled_step(config, model, data.info, phase, *shared),
-        batches=batches(config, model, data.train, workdir, mesh),
+        batches=trunk.batches(config, model, data.train, workdir, mesh),
         score=score,
         optimizer=optimizer.create(**config.train.optimizer),
         assignment=assignment,

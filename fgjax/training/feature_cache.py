@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -68,10 +69,11 @@ def fill(
         folder: where to map the arrays to disk, or None to hold them in memory. A finished one
             of that name is used as it is; others beside it are removed.
     """
-    if folder is not None and (folder / "complete").exists():
-        return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
     if folder is not None:
-        shutil.rmtree(folder.parent, ignore_errors=True)
+        evict(folder.parent, keep=folder.name)
+        if (folder / "complete").exists():
+            return dict(_mapped(path) for path in sorted(folder.glob("*.npy")))
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     features: Features = {}
     for view in range(views):
@@ -88,12 +90,27 @@ def fill(
     return features
 
 
+def evict(folder: Path, keep: str | None = None) -> None:
+    """Remove every cache in a folder but one: their weights, data or views have changed."""
+    for stale in folder.glob("*"):
+        if stale.name != keep:
+            shutil.rmtree(stale)
+
+
+# NumPy's file format does not know bfloat16: files hold bits, and their names the type.
+_BITS = {2: np.uint16, 4: np.uint32}
+
+
 def _allocate(folder: Path | None, level: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     if folder is None:
         return np.empty(shape, dtype)
-    # NumPy's file format does not know bfloat16; float32 holds its values exactly.
-    dtype = dtype if dtype.isbuiltin else np.dtype(np.float32)
-    return np.lib.format.open_memmap(folder / f"{level}.npy", "w+", dtype, shape)
+    path, bits = folder / f"{level}-{dtype.name}.npy", _BITS[dtype.itemsize]
+    return np.lib.format.open_memmap(path, "w+", bits, shape).view(dtype)
+
+
+def _mapped(path: Path) -> tuple[str, np.ndarray]:
+    level, dtype = path.stem.split("-")
+    return level, np.load(path, mmap_mode="r").view(jnp.dtype(dtype))
 
 
 def with_view(batch: Mapping[str, Any], view: Int[np.ndarray, " b"]) -> dict[str, Any]:
@@ -111,8 +128,3 @@ def gather(
 ) -> dict[str, Float[np.ndarray, "b h w c"]]:
     """The stored maps of a batch."""
     return {level: rows[index, view] for level, rows in features.items()}
-
-
-def size(features: Features) -> int:
-    """Bytes that the stored maps take."""
-    return sum(rows.nbytes for rows in features.values())
