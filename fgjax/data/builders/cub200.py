@@ -9,6 +9,7 @@ with ``parts/parts.txt`` (id name).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ class _Layout:
         annotation_files(folder)
         self._folder = folder
         self.images = {image: " ".join(path) for image, *path in self._rows("images.txt", 2)}
-        classes = {number: name for number, name in self._rows("classes.txt", 2)}
+        classes = {number: " ".join(name) for number, *name in self._rows("classes.txt", 2)}
         # "001.Black_footed_Albatross": the number sorts the folders, it is no part of the name.
         self.classes = [name.split(".", 1)[-1].replace("_", " ") for name in classes.values()]
         self.coarse_classes = sorted({coarse_name(name) for name in self.classes})
@@ -127,8 +128,7 @@ class _Layout:
         self.labels = self._labels(list(classes))
         self.boxes = {
             image: np.array([y, x, y + h, x + w], np.float32)
-            for image, *box in self._rows("bounding_boxes.txt", 5)
-            for x, y, w, h in [map(float, box)]
+            for image, (x, y, w, h) in self._measurements("bounding_boxes.txt", 5, numbers=4)
         }
         self.parts = self._parts()
         self._check_images()
@@ -145,6 +145,19 @@ class _Layout:
                     "restore the file from the archive."
                 )
         return rows
+
+    def _measurements(
+        self, name: str, columns: int, numbers: int
+    ) -> Iterator[tuple[str, list[float]]]:
+        """The image of each row, and what is in the last columns of it."""
+        for line, row in enumerate(self._rows(name, columns), start=1):
+            try:
+                yield row[0], [float(cell) for cell in row[columns - numbers : columns]]
+            except ValueError as error:
+                raise UserError(
+                    f"Line {line} of {self._folder / name} should hold numbers ({error}); "
+                    "restore the file from the archive."
+                ) from error
 
     def _per_image(self, name: str) -> dict[str, str]:
         table = dict(row[:2] for row in self._rows(name, 2))
@@ -169,8 +182,9 @@ class _Layout:
 
     def _parts(self) -> dict[str, np.ndarray]:
         parts: dict[str, list] = {}
-        for image, _, x, y, visible in self._rows("parts/part_locs.txt", 5):
-            parts.setdefault(image, []).append((float(y), float(x), float(visible)))
+        rows = self._measurements("parts/part_locs.txt", 5, numbers=3)
+        for image, (x, y, visible) in rows:
+            parts.setdefault(image, []).append((y, x, visible))
         return {image: np.array(rows, np.float32) for image, rows in parts.items()}
 
     def _check_images(self) -> None:
