@@ -1,0 +1,1 @@
+"""Linen modules: backbones, merges, attention, pooling, heads, and the line through them."""

@@ -160,6 +160,22 @@ class ConvBN(nn.Module):
         return y if self.activation is None else self.activation(y)
 
 
+class LayerNorm(nn.Module):
+    """Layer normalisation over channels, in float32."""
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... c"], ctx: Context) -> Float[Array, "... c"]:
+        """``scale * (x - mean) / sqrt(var + epsilon) + bias``."""
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        y = x.astype(jnp.float32)
+        y = y - jnp.mean(y, -1, keepdims=True)
+        y = y * lax.rsqrt(jnp.mean(jnp.square(y), -1, keepdims=True) + self.epsilon)
+        return (y * scale + bias).astype(ctx.dtype)
+
+
 class Dense(nn.Module):
     """Linear map of the last axis."""
 

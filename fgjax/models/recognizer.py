@@ -10,6 +10,7 @@ import flax.struct
 from jaxtyping import Array, Float, Int
 
 from fgjax.models import attention, backbones, heads, merges, pooling
+from fgjax.models.backbones.base import Stages
 from fgjax.models.context import Context
 from fgjax.vocabulary import Hierarchy
 
@@ -22,6 +23,8 @@ class Outputs:
         logits: class scores, float32.
         embedding: what the head reads.
         hierarchy: the backbone's feature maps by level.
+        stages: what the backbone's stages gave by depth, where that is not the hierarchy's map
+            of the same name: HRNet's branches, ConvNeXt's conv2; else empty.
         merged: the same after merge and attention.
         maps: attention maps by level, empty without attention.
     """
@@ -29,6 +32,7 @@ class Outputs:
     logits: Float[Array, "b k"]
     embedding: Float[Array, "b d"]
     hierarchy: Hierarchy
+    stages: Stages
     merged: Hierarchy
     maps: dict[str, Float[Array, "b h w m"]]
 
@@ -46,6 +50,7 @@ class Recognizer(nn.Module):
     attention: nn.Module | None = None
 
     def setup(self):
+        """Put the backbone's levels at the top of the parameter tree."""
         nn.share_scope(self, self.backbone)
 
     def __call__(
@@ -54,14 +59,14 @@ class Recognizer(nn.Module):
         """Recognise normalised images, or go on from a stored hierarchy.
 
         Args:
-            inputs: images; or, with ``start``, the levels computed before it.
+            inputs: images; or, with ``start``, the levels computed before it (HRNet: the stages).
             ctx: how the pass is made.
             start: the first level to compute; "merge" enters behind the whole backbone.
         """
-        hierarchy, merged, maps, selected = self._maps(inputs, ctx, start)
+        hierarchy, stages, merged, maps, selected = self._maps(inputs, ctx, start)
         embedding = self.pooling(selected, ctx.at("pooling"), maps)
         logits = self.head(embedding, ctx.at("head"))
-        return Outputs(logits, embedding, hierarchy, merged, maps)
+        return Outputs(logits, embedding, hierarchy, stages, merged, maps)
 
     def features(self, images: Float[Array, "b h w 3"], ctx: Context) -> Hierarchy:
         """The backbone alone: what a frozen trunk computes and a cache stores."""
@@ -79,7 +84,7 @@ class Recognizer(nn.Module):
 
         The shares sum to the score less the head's bias (see ``pooling.contributions``).
         """
-        maps, selected = self._maps(inputs, ctx, start)[2:]
+        maps, selected = self._maps(inputs, ctx, start)[3:]
         embedding = self.pooling(selected, ctx.at("pooling"), maps)
         direction = self.head.direction(embedding, classes)
         if others is not None:
@@ -87,14 +92,18 @@ class Recognizer(nn.Module):
         return self.pooling.contributions(selected, direction, ctx.at("pooling"))
 
     def _maps(self, inputs, ctx, start):
-        hierarchy = inputs if start == "merge" else self.backbone(inputs, ctx, start)
+        hierarchy, stages = inputs, {}
+        if start != "merge":
+            stages = self.backbone.stages(inputs, ctx, start)
+            hierarchy = self.backbone.hierarchy(stages)
+            stages = {name: x for name, x in stages.items() if hierarchy.get(name) is not x}
         merged, maps = hierarchy, {}
         if self.merge is not None:
             merged = self.merge(merged, ctx.at("merge"))
         if self.attention is not None:
             merged, maps = self.attention(merged, ctx.at("attention"))
         chosen = tuple(merged[level] for level in self.pooling.levels)
-        return hierarchy, merged, maps, self.head.stem(chosen, ctx.at("head"))
+        return hierarchy, stages, merged, maps, self.head.stem(chosen, ctx.at("head"))
 
 
 def build(model, classes: int, **backbone_options) -> Recognizer:

@@ -9,14 +9,16 @@ import jax
 import jax.numpy as jnp
 
 from fgjax.errors import UserError
-from fgjax.models.backbones import efficientnet_lite, resnet, vgg
+from fgjax.models.backbones import convnext, efficientnet_lite, hrnet, resnet, vgg
 from fgjax.models.backbones.base import Backbone
 from fgjax.models.context import Context
 from fgjax.models.cost import multiply_adds
 
 # family: (builder, {name: its options})
 FAMILIES = {
+    "convnext": (convnext.convnext, convnext.VARIANTS),
     "efficientnet_lite": (efficientnet_lite.efficientnet_lite, efficientnet_lite.VARIANTS),
+    "hrnet": (hrnet.hrnet, hrnet.VARIANTS),
     "resnet": (resnet.resnet, resnet.VARIANTS),
     "vgg": (vgg.vgg, vgg.VARIANTS),
 }
@@ -54,6 +56,8 @@ def create(name: str, **options: Any) -> Backbone:
 class LevelInfo(NamedTuple):
     """What a level is, at one image size.
 
+    Its map by resolution, its group by depth: the two differ in HRNet.
+
     Attributes:
         stride: pixels of the image per pixel of the map.
         channels: of the map.
@@ -70,7 +74,7 @@ class LevelInfo(NamedTuple):
 
 
 def level_info(backbone: str | Backbone, image_size: int = 224) -> dict[str, LevelInfo]:
-    """A :class:`LevelInfo` for each level; nothing is run."""
+    """A :class:`LevelInfo` for each level of the hierarchy; nothing is run."""
     if isinstance(backbone, str):
         backbone = create(backbone)
     ctx = Context()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import flax.linen as nn
 from jaxtyping import Array, Float
 
@@ -9,15 +12,22 @@ from fgjax.errors import UserError
 from fgjax.models.context import Context
 from fgjax.vocabulary import Hierarchy
 
+Stages = dict[str, Any]  # stage -> map, or tuple of maps
+
 
 class Backbone(nn.Module):
-    """A chain of stages whose names are their levels: images -> {level: map}.
+    """A chain of stages, shallow to deep: images -> hierarchy {level: map}, fine to coarse.
+
+    A stage is a group to train or freeze. In most families it gives the map of the level of its
+    name as well; HRNet's stages each give several maps.
 
     Attributes:
         steps: the stages, in order; each is called as ``stage(x, ctx.at(stage.name))``.
+        hidden: stages that give the hierarchy no map.
     """
 
     steps: tuple[nn.Module, ...]
+    hidden: tuple[str, ...] = ()
 
     preserve_adopted_names = True  # Linen: a stage keeps its own name, its level
 
@@ -29,40 +39,58 @@ class Backbone(nn.Module):
     @property
     def levels(self) -> tuple[str, ...]:
         """The levels that a call gives, fine to coarse."""
-        return self.depths
+        return tuple(name for name in self.depths if name not in self.hidden)
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The stages at which a pass can go on from a stored hierarchy."""
+        return tuple(
+            name for before, name in itertools.pairwise(self.depths) if before not in self.hidden
+        )
 
     def stages(
-        self, inputs: Float[Array, "b h w 3"] | Hierarchy, ctx: Context, start: str | None = None
-    ) -> Hierarchy:
+        self, inputs: Float[Array, "b h w 3"] | Stages, ctx: Context, start: str | None = None
+    ) -> Stages:
         """What each stage gives, by depth; see :meth:`__call__` for the arguments."""
         x, outputs, steps = inputs, {}, self.steps
         if start is not None:
-            first = self._position(start)
-            steps, outputs = steps[first:], dict(inputs)
-            x = outputs[self.depths[first - 1]]
+            x, outputs = self.entry(inputs, start), dict(inputs)
+            steps = steps[self.depths.index(start) :]
         for step in steps:
             x = outputs[step.name] = step(x, ctx.at(step.name))
         return outputs
 
+    def hierarchy(self, stages: Stages) -> Hierarchy:
+        """The maps that stand for levels, of what :meth:`stages` gave."""
+        return {name: x for name, x in stages.items() if name not in self.hidden}
+
     def __call__(
-        self, inputs: Float[Array, "b h w 3"] | Hierarchy, ctx: Context, start: str | None = None
+        self, inputs: Float[Array, "b h w 3"] | Stages, ctx: Context, start: str | None = None
     ) -> Hierarchy:
         """The hierarchy of normalised images; with ``start``, entered in the middle.
 
         Args:
-            inputs: images or, with ``start``, what :meth:`stages` gave for the level before it.
+            inputs: images; or, with ``start``, what :meth:`stages` gave, at least for the stage
+                before it. For a ``start`` among :attr:`entries` a hierarchy will do.
             ctx: the context.
-            start: the level to compute first, e.g. "conv4" from a stored conv3.
-        """
-        return self.stages(inputs, ctx, start)
+            start: the stage to compute first, e.g. "conv4" from a stored conv3.
 
-    def _position(self, start: str) -> int:
+        Raises:
+            UserError: ``start`` is no later stage, or what it goes on from is not there.
+        """
+        return self.hierarchy(self.stages(inputs, ctx, start))
+
+    def entry(self, inputs: Stages, start: str) -> Any:
+        """What the stage ``start`` reads."""
         if start not in self.depths[1:]:
             raise UserError(
                 f"A pass can start at {', '.join(self.depths[1:])} of this backbone, "
                 f"not at {start!r}."
             )
-        return self.depths.index(start)
+        before = self.depths[self.depths.index(start) - 1]
+        if before not in inputs:
+            raise UserError(f"A pass from {start} on needs what {before} gave; it is not given.")
+        return inputs[before]
 
 
 def truncate(steps: list[nn.Module], last: str) -> tuple[nn.Module, ...]:

@@ -18,6 +18,12 @@ from fgjax.vocabulary import LEVELS
 __all__ = ["PretrainedWeights", "assign", "digest", "match", "read"]
 
 
+# Layers outside the levels that are pretrained too: EfficientNet's 1x1 before the pooling, HRNet's
+# classification head before the classifier. Filled where model and source have all of such a part
+# in the same shapes; else it is the user's own.
+PUBLISHED_PARTS = ("head/expand", "merge")
+
+
 def assign(
     source: PretrainedWeights,
     name: str,
@@ -31,7 +37,8 @@ def assign(
         name: of the backbone.
         variables: {"params": ..., "batch_stats": ..., ...}, arrays or their shapes.
         groups: the groups to fill. Those that ``variables`` lacks, as a truncated backbone lacks
-            conv5, are left out; all others in ``variables`` stay as they are.
+            conv5, are left out; all others in ``variables`` stay as they are, but for
+            :data:`PUBLISHED_PARTS`.
 
     Raises:
         UserError: something is missing, superfluous or of another shape; all of it is listed.
@@ -57,37 +64,63 @@ def match(
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Tensors by their path in ``template``, laid out as it is; and all that does not fit."""
     rows = tuple(TABLES[backbones.family(name)](name))
-    present = {path.split("/")[1] for path in template} & set(groups)
+    keys = {
+        key: target(key, value.ndim, rows)
+        for key, value in tensors.items()
+        if not key.endswith("num_batches_tracked")
+    }
+    present = {_group(path) for path in template} & set(groups)
     wanted = {path: leaf for path, leaf in template.items() if _group(path) in present}
+    wanted |= _published_parts(tensors, keys, template)
     matched, problems = {}, []
-    for key, value in tensors.items():
-        if key.endswith("num_batches_tracked"):
-            continue
-        path = target(key, value.ndim, rows)
+    for key, path in keys.items():
+        value = tensors[key]
         if path is None or (_group(path) in present and path not in wanted):
             problems.append(f"{key} {value.shape} is not part of it")
         elif path in wanted:
             leaf = wanted.pop(path)
-            matched[path] = _layout(value, leaf.shape) if "/" not in key else value
+            matched[path] = _layout(key, value, leaf.shape).astype(leaf.dtype)
             if matched[path].shape != leaf.shape:
                 problems.append(
                     f"{key} has shape {value.shape}, {path} needs {_published(leaf.shape)}"
                 )
-            matched[path] = matched[path].astype(leaf.dtype)
     problems += [f"{path} {leaf.shape} is missing" for path, leaf in wanted.items()]
     return matched, problems
+
+
+def _published_parts(tensors, keys, template):
+    """Leaves of ``template`` in those published parts that ``tensors`` fill as they are."""
+    offered = {path: key for key, path in keys.items()}
+    found = {}
+    for part in PUBLISHED_PARTS:
+        leaves = {
+            path: leaf
+            for path, leaf in template.items()
+            if f"{path.partition('/')[2]}/".startswith(f"{part}/")
+        }
+        if all(
+            path in offered
+            and _layout(offered[path], tensors[offered[path]], leaf.shape).shape == leaf.shape
+            for path, leaf in leaves.items()
+        ):
+            found |= leaves
+    return found
 
 
 def _group(path: str) -> str:
     return path.split("/")[1]
 
 
-def _layout(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _layout(key: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """From PyTorch's (out, in, height, width) to (height, width, in, out).
+
+    The tensors of a checkpoint of ours, with "/" in their names, stay as they are.
 
     A matrix that meets a k×k kernel is a linear layer over a flattened map (VGG's fc6); a 1×1
     kernel that meets a matrix is a linear layer written as a convolution.
     """
+    if "/" in key:
+        return value
     if value.ndim == 2 and len(shape) == 4 and value.size == np.prod(shape):
         value = value.reshape(shape[3], shape[2], shape[0], shape[1])
     if value.ndim == 4 and len(shape) == 2 and value.shape[2:] == (1, 1):

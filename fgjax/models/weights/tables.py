@@ -18,14 +18,53 @@ Rows = Iterable[tuple[str, str]]
 
 _STAGES = tuple((rf"^layer{number}\.", f"conv{number + 1}/") for number in range(1, 5))
 
+_BLOCK: Rows = (
+    (r"/(conv|bn)(\d)\.(?=\w+$)", r"/conv\2/\1/"),
+    (r"/downsample\.0\.", "/shortcut/conv/"),
+    (r"/downsample\.1\.", "/shortcut/bn/"),
+)
+_CONV_BN: Rows = ((r"/0\.(?=\w+$)", "/conv/"), (r"/1\.(?=\w+$)", "/bn/"))
+
 RESNET: Rows = (
     (r"^conv1\.", "conv1/stem/conv/"),
     (r"^bn1\.", "conv1/stem/bn/"),
     *_STAGES,
-    (r"^(conv\d)/(\d+)\.(conv|bn)(\d)\.", r"\1/block\2/conv\4/\3/"),
-    (r"^(conv\d)/(\d+)\.downsample\.0\.", r"\1/block\2/shortcut/conv/"),
-    (r"^(conv\d)/(\d+)\.downsample\.1\.", r"\1/block\2/shortcut/bn/"),
-    (r"^fc\.", "head/fc/"),
+    (r"^(conv\d)/(\d+)\.", r"\1/block\2/"),
+    *_BLOCK,
+    (r"^fc\.", "head/"),
+)
+
+HRNET: Rows = (
+    (r"^(conv|bn)1\.", r"conv1/stem0/\1/"),
+    (r"^(conv|bn)2\.", r"conv1/stem1/\1/"),
+    (r"^layer1\.(\d)\.", r"conv2/block\1/"),
+    *((rf"^(transition{n - 2}|stage{n - 1})\.", rf"conv{n}/\1.") for n in (3, 4, 5)),
+    (r"/stage\d\.(\d)\.branches\.(\d)\.(\d)\.", r"/module\1/branch\2_block\3/"),
+    (r"/stage\d\.(\d)\.fuse_layers\.(\d)\.(\d)\.(\d)\.(?=\d)", r"/module\1/fuse\2_\3_\4/"),
+    (r"/stage\d\.(\d)\.fuse_layers\.(\d)\.(\d)\.", r"/module\1/fuse\2_\3/"),
+    # The branch that is new sits one container deeper.
+    (r"/transition\d\.(\d)\.(?:0\.(?=\d))?", r"/transition\1/"),
+    (r"^incre_modules\.(\d)\.0\.", r"merge/widen\1/"),
+    (r"^downsamp_modules\.(\d)\.", r"merge/down\1/"),
+    (r"^final_layer\.", "merge/final/"),
+    (r"^classifier\.", "head/"),
+    *_BLOCK,
+    *_CONV_BN,
+)
+
+CONVNEXT: Rows = (
+    (r"^stem\.0\.", "conv1/patch/"),
+    (r"^stem\.1\.", "conv1/norm/"),
+    *((rf"^stages\.{number}\.", f"conv{number + 2}/") for number in range(4)),
+    (r"/downsample\.0\.", "/norm/"),
+    (r"/downsample\.1\.", "/down/"),
+    (r"/blocks\.(\d+)\.", r"/block\1/"),
+    (r"/conv_dw\.", "/depthwise/"),
+    (r"/norm\.", "/norm/"),
+    (r"/mlp\.fc1\.", "/expand/"),
+    (r"/mlp\.fc2\.", "/project/"),
+    (r"^head\.norm\.", "head/norm/"),
+    (r"^head\.fc\.", "head/"),
 )
 
 EFFICIENTNET: Rows = (
@@ -33,7 +72,7 @@ EFFICIENTNET: Rows = (
     (r"^(bn1|_bn0)\.", "conv1/stem/bn/"),
     (r"^(conv_head|_conv_head)\.", "head/expand/conv/"),
     (r"^(bn2|_bn1)\.", "head/expand/bn/"),
-    (r"^(classifier|_fc)\.", "head/fc/"),
+    (r"^(classifier|_fc)\.", "head/"),
     *(
         (rf"^blocks\.{number}\.(\d+)\.", rf"{stage.level}/block{number}_\1/")
         for number, stage in enumerate(efficientnet.STAGES)
@@ -78,12 +117,14 @@ def vgg(name: str) -> Rows:
         *rows,
         (r"^(classifier\.0|pre_logits\.fc1)\.", "head/fc6/"),
         (r"^(classifier\.3|pre_logits\.fc2)\.", "head/fc7/"),
-        (r"^(classifier\.6|head\.fc)\.", "head/fc/"),
+        (r"^(classifier\.6|head\.fc)\.", "head/"),
     )
 
 
 TABLES: dict[str, Callable[[str], Rows]] = {
+    "convnext": lambda name: CONVNEXT,
     "efficientnet_lite": efficientnet_lite,
+    "hrnet": lambda name: HRNET,
     "resnet": lambda name: RESNET,
     "vgg": vgg,
 }
