@@ -50,9 +50,9 @@ def get_config(arguments=""):
         weights=None if args["weights"] == "none" else args["weights"],
     )
     # VGG-16 as in the paper: every level, slowly.
-    tuned = dict.fromkeys(LEVELS, 0.001) if vgg else {"conv4": 0.01, "conv5": 0.01}
+    tuned = dict.fromkeys(LEVELS, 0.001) if vgg else dict.fromkeys(LEVELS[2:], 0.005)
     head = dict(name="head", share=15, train={"head": 1.0}, decay=1e-5, views=("center", "flip"))
-    tune = dict(name="tune", share=12, train=tuned | {"head": 0.3}, decay=1e-5, warmup=0.1)
+    tune = dict(name="tune", share=8, train=tuned | {"head": 0.3}, decay=1e-5, warmup=0.1)
     c.schedule = chosen({"both": (head, tune), "head": (head,)}, "phases", args["phases"])
     c.train.epochs = float(sum(phase["share"] for phase in c.schedule))
     c.train.ema = 0.99
