@@ -102,19 +102,16 @@ def test_gradients_of_a_half_precision_kernel_are_summed_in_float32():
     assert jnp.linalg.norm(half - exact) < 2**-8 * jnp.linalg.norm(exact)
 
 
-def test_formulations_are_chosen_by_backend():
-    x, kernel = draw((1, 4, 4, 3), (3, 3, 1, 3))
-    here = {
-        name: str(jax.make_jaxpr(lambda k: convolve(x, k, groups=groups))(kernel))
-        for name, kernel, groups in [
-            ("depthwise", kernel, 3),
-            ("1×1", jnp.zeros((1, 1, 3, 2)), 1),
-            ("dense", jnp.zeros((3, 3, 3, 2)), 1),
-        ]
-    }
-    used = {name: "conv_general_dilated" in program for name, program in here.items()}
+@pytest.mark.parametrize(
+    ("shape", "groups", "library"),
+    [((3, 3, 1, 3), 3, False), ((1, 1, 3, 2), 1, False), ((3, 3, 3, 2), 1, True)],
+    ids=["depthwise", "1×1", "dense"],
+)
+def test_formulations_are_chosen_by_backend(shape, groups, library):
+    x, kernel = draw((1, 4, 4, 3), shape)
+    program = str(jax.make_jaxpr(lambda kernel: convolve(x, kernel, groups=groups))(kernel))
     on_cpu = jax.default_backend() == "cpu"
-    assert used == {"depthwise": not on_cpu, "1×1": not on_cpu, "dense": True}
+    assert ("conv_general_dilated" in program) == (library or not on_cpu)
 
 
 @pytest.mark.parametrize(
