@@ -93,16 +93,27 @@ def _layout_fingerprint(folder: Path) -> str:
 def _prepare(
     builder: tfds.core.DatasetBuilder, downloads: Path, show_progress: bool = False
 ) -> None:
+    """Prepares the data unless they are; an interrupted preparation leaves nothing that counts."""
     if builder.data_path.exists():
         return
     logging.info("Preparing %s in %s; this is done once.", builder.name, builder.data_path)
     tfds.display_progress_bar(show_progress)
-    with _quiet():
-        builder.download_and_prepare(
-            download_dir=downloads,
-            download_config=tfds.download.DownloadConfig(manual_dir=downloads / "manual"),
-            file_format="array_record",
-        )
+    try:
+        with _quiet():
+            builder.download_and_prepare(
+                download_dir=downloads,
+                download_config=tfds.download.DownloadConfig(manual_dir=downloads / "manual"),
+                file_format="array_record",
+            )
+    except OSError as error:
+        # TFDS works in a folder of its own and renames it at the end.
+        if not builder.data_path.exists():
+            raise UserError(
+                f"Cannot prepare {builder.name} in {builder.data_path} ({error}); set "
+                "data.cache_dir or $FGJAX_CACHE to a folder with room that you may write to."
+            ) from error
+        # Another process has prepared the same data in the meantime.
+        builder.info.read_from_directory(builder.data_path)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ with ``parts/parts.txt`` (id name).
 from __future__ import annotations
 
 import hashlib
+import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -199,20 +201,32 @@ class _Layout:
 
 
 def _extract_archive(dl_manager: tfds.download.DownloadManager) -> Path:
+    downloads = Path(dl_manager.download_dir)
     manual = Path(dl_manager._manual_dir) / ARCHIVE
     if manual.is_file():
         _check_archive(manual)
-        return Path(dl_manager.extract(manual)) / "CUB_200_2011"
+        return _unpacked(manual, downloads)
     try:
         # TFDS tries for minutes where there is no network; this fails at once.
         requests.get(URL, stream=True, timeout=20).close()
-        return Path(dl_manager.download_and_extract(URL)) / "CUB_200_2011"
+        return _unpacked(Path(dl_manager.download(URL)), downloads)
     except (requests.RequestException, DownloadError, NonMatchingChecksumError) as error:
         raise UserError(
             f"Cannot download {URL} ({type(error).__name__}); check the network, place the archive "
             f"by hand in {manual.parent} as {ARCHIVE}, or set data.dir to a folder in the layout "
             "of CUB_200_2011."
         ) from error
+
+
+def _unpacked(archive: Path, downloads: Path) -> Path:
+    """The folder of the layout out of the archive; TFDS would need TensorFlow to unpack it."""
+    folder = downloads / "extracted" / f"CUB_200_2011_{SHA256[:16]}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
+            with tarfile.open(archive) as tar:
+                tar.extractall(partial, filter="data")
+            Path(partial, "CUB_200_2011").rename(folder)
+    return folder
 
 
 def _check_archive(path: Path) -> None:
