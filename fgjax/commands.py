@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import rich
 from ml_collections import ConfigDict as Config
 
-from fgjax import console, experiment, plan, scoring, workdir
+from fgjax import console, experiment, plan, proof, scoring, workdir
 from fgjax.data import DataBundle
 from fgjax.errors import UserError
 from fgjax.evaluation import predictions, results
 from fgjax.finetune import groups
+from fgjax.finetune.intervals import Phase
 from fgjax.finetune.optimizer import trained_leaves
-from fgjax.finetune.schedule import Phase
 from fgjax.training import checkpoints, loop, parallel
 from fgjax.training.logs import MetricLogger
 from fgjax.training.state import TrainState
@@ -39,23 +39,20 @@ def train(config: Config, folder: str) -> dict[str, Any]:
     workdir.write_recognizer(where, data.info, model.preprocessing, model.backbone_options)
     variables = model.initialize(config.seed)
     start = loop.initial_state(variables, config.train.ema is not None, {})
-    state, _ = loop.restored_state(where, start, rich.print)
+    state, recorded = loop.restored_state(where, start, rich.print)
 
     mesh = parallel.make_mesh(config.train.devices)
     apply = scoring.compiled_scores(model, config.evaluate.views, mesh)
     score = _phase_scores(config, model, data, apply, where)
-    run = plan.build(config, model, data, state, where, score)
+    run = plan.build(config, model, data, state, where, score, recorded)
     _print_schedule(run, state)
-    state, records = _run(run, state, where, final)
+    state = _run(run, state, where, final)
 
     record = {
         "protocol": config.protocol,
         "seconds": time.monotonic() - began,
         "params_digest": results.params_digest(state.params, state.batch_stats),
-        "phases": {record["name"]: record for record in records},
     }
-    if records:
-        record["images_per_second"] = records[-1]["images_per_second"]
     results.update(where, record)
     split = "test" if final else "validation"
     return score_split(config, model, data, apply, state.averaged, where, split)
@@ -72,10 +69,15 @@ def _run(run: loop.Plan, state: TrainState, where: Path, final: bool):
         def progress(phase: Phase, step: int, values: loop.Metrics) -> None:
             bar.update(step, phase.name, values["loss"], values["accuracy"])
 
-        watch = loop.Watch(logger.write, progress, rich.print)
-        state, records = loop.run(run, state, manager, watch)
+        def ended(record: Mapping[str, Any]) -> None:
+            speed = {"images_per_second": record["images_per_second"]}
+            results.update(where, {"phases": {record["name"]: record}} | speed)
+            rich.print(proof.audit_table(record))
+
+        watch = loop.Watch(logger.write, progress, ended, rich.print)
+        state = loop.run(run, state, manager, watch)
         manager.wait_until_finished()
-    return state, records
+    return state
 
 
 def _phase_scores(config, model, data, apply, where):

@@ -81,6 +81,9 @@ def _train() -> ml_collections.ConfigDict:
     c.label_smoothing = 0.1
     c.class_weights = "none"  # or "balanced": inverse to the frequency of the class
     c.optimizer = {"name": "sgd", "momentum": 0.9}
+    # (pattern, group) pairs for finer groups than the levels; the first that matches a whole path
+    # wins, such as ("conv4/block5_.*", "conv4_end").
+    c.groups = ()
     c.clip_norm = config_dict.placeholder(float)  # largest gradient norm over the trained leaves
     c.accumulate = 1  # equal parts in which a batch is processed
     c.ema = config_dict.placeholder(float)  # decay of the moving average that is scored

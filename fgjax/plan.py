@@ -5,22 +5,26 @@ Data, model and schedule meet here: ``fgjax.training`` itself knows functions an
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict as Config
 
-from fgjax import trunk
+from fgjax import cost, trunk
 from fgjax.data import DataBundle, augment, pipeline
 from fgjax.errors import UserError
 from fgjax.experiment import Model
 from fgjax.finetune import groups, optimizer
-from fgjax.finetune.schedule import Phase, resolve
+from fgjax.finetune.intervals import Phase, from_record
+from fgjax.finetune.schedule import resolve
 from fgjax.training import inputs, loop, objectives, parallel
 from fgjax.training.state import TrainState
-from fgjax.training.step import StepSettings, train_step
+from fgjax.training.step import StepSettings, phase_gradients, train_step
+from fgjax.vocabulary import GROUPS
 
 
 def total_steps(config: Config, examples: int) -> int:
@@ -50,46 +54,47 @@ def augmentation(config: Config) -> augment.Augmentation:
         raise UserError(f"train.augment has an unknown field; it takes {known}") from None
 
 
-def compiled_step(
-    config: Config,
-    model: Model,
-    info: Any,
-    phase: Phase,
-    assignment: Mapping[str, str],
-    batch_norm: frozenset[str],
-    class_weights: tuple[float, ...] | None,
-    mesh: Any,
-) -> Callable[..., Any]:
-    """The step of a phase, compiled for the mesh at its first call."""
-    start, classes = trunk.start_of(model, phase), len(info.classes)
-    smoothing = config.train.label_smoothing
-    if phase.views is None:
-        prepare = inputs.from_images(augmentation(config), model.preprocessing, classes, smoothing)
-    elif start is None:
-        prepare = inputs.from_views(phase.views, model.preprocessing, classes, smoothing)
-    else:
-        prepare = inputs.from_features(classes, smoothing)
+def step_settings(
+    config: Config, model: Model, data: DataBundle, state: TrainState
+) -> Callable[[Phase], StepSettings]:
+    """The function that says how a phase's steps are made.
+
+    Args:
+        config: the experiment.
+        model: its recogniser.
+        data: its splits; ``train`` is read.
+        state: names the parameters and statistics; ShapeDtypeStructs will do.
+    """
+    classes, smoothing = len(data.info.classes), config.train.label_smoothing
+    assignment = groups.assign(state.params, config.train.groups)
     options = dict(config.train.objective)
-    if class_weights is not None:
-        options["class_weights"] = class_weights
-    settings = StepSettings(
-        phase=phase,
-        apply=model.recognizer.apply,
-        start=start,
-        prepare=prepare,
-        objective=objectives.create(**options),
-        optimizer=optimizer.create(**config.train.optimizer),
-        assignment=assignment,
-        batch_norm=batch_norm,
-        dtype=model.dtype,
-        seed=config.seed,
-        clip_norm=config.train.clip_norm,
-        ema_decay=config.train.ema,
-        accumulate=config.train.accumulate,
-    )
-    return parallel.compile_step(
-        partial(train_step, settings=settings), config.train.parallel, mesh
-    )
+    if (weights := class_weights(config, data)) is not None:
+        options["class_weights"] = weights
+    common = {
+        "apply": model.recognizer.apply,
+        "objective": objectives.create(**options),
+        "optimizer": optimizer.create(**config.train.optimizer),
+        "assignment": assignment,
+        "batch_norm": groups.batch_norm_paths(state.batch_stats),
+        "dtype": model.dtype,
+        "seed": config.seed,
+        "clip_norm": config.train.clip_norm,
+        "ema_decay": config.train.ema,
+        "accumulate": config.train.accumulate,
+    }
+
+    def settings(phase: Phase) -> StepSettings:
+        start = trunk.start_of(model, assignment, phase)
+        if phase.views is None:
+            augment = augmentation(config)
+            prepare = inputs.from_images(augment, model.preprocessing, classes, smoothing)
+        elif start is None:
+            prepare = inputs.from_views(phase.views, model.preprocessing, classes, smoothing)
+        else:
+            prepare = inputs.from_features(classes, smoothing)
+        return StepSettings(phase=phase, start=start, prepare=prepare, **common)
+
+    return settings
 
 
 def class_weights(config: Config, data: DataBundle) -> tuple[float, ...] | None:
@@ -109,7 +114,13 @@ def class_weights(config: Config, data: DataBundle) -> tuple[float, ...] | None:
 
 
 def build(
-    config: Config, model: Model, data: DataBundle, state: TrainState, workdir: Path, score: Any
+    config: Config,
+    model: Model,
+    data: DataBundle,
+    state: TrainState,
+    workdir: Path,
+    score: Any,
+    recorded: Mapping[str, Any] | None = None,
 ) -> loop.Plan:
     """The whole run.
 
@@ -120,34 +131,44 @@ def build(
         state: the state at the start or as restored.
         workdir: folder of the run.
         score: (phase, state) -> validation metrics or None.
+        recorded: what the checkpoint says that the run goes on from; its schedule is followed.
 
     Raises:
         UserError: a schedule, batch size or option that does not fit.
     """
     mesh = parallel.make_mesh(config.train.devices)
     check_batch(config, mesh)
-    count = len(data.train)
-    phases = resolve(config.schedule, total_steps(config, count))
-    assignment = groups.assign(state.params)
-    shared = (
-        assignment,
-        groups.batch_norm_paths(state.batch_stats),
-        class_weights(config, data),
-        mesh,
-    )
+    count, settings = len(data.train), step_settings(config, model, data, state)
+    assignment = groups.assign(state.params, config.train.groups)
+    batches = trunk.batches(config, model, assignment, data.train, workdir, mesh)
+    compiled = partial(parallel.compile_step, mode=config.train.parallel, mesh=mesh)
+
+    def compile_phase(phase, state):
+        batch = trunk.abstract_batch(config, model, assignment, phase, state)
+        return compiled(partial(train_step, settings=settings(phase)), shapes=(state, batch))
+
+    def measure(phase, state):
+        gradients = compiled(partial(phase_gradients, settings=settings(phase)), donate=False)
+        for batch in itertools.islice(batches(phase, state, phase.start), phase.batches):
+            yield jax.device_get(gradients(state, batch))
+
     return loop.Plan(
-        phases=phases,
-        step=lambda phase: compiled_step(config, model, data.info, phase, *shared),
-        batches=trunk.batches(config, model, data.train, workdir, mesh),
+        phases=_phases(config, assignment, count, recorded),
+        compile=compile_phase,
+        batches=batches,
+        measure=measure,
+        cost=cost.of_phases(model, settings, len(data.info.classes)),
         score=score,
         optimizer=optimizer.create(**config.train.optimizer),
         assignment=assignment,
         mesh=mesh,
+        workdir=workdir,
         batch_size=config.data.batch_size,
         score_every=epoch_steps(config, count, config.evaluate.epochs),
         save_every=epoch_steps(config, count, config.train.checkpoint_epochs),
         log_every=config.train.log_steps,
-        meta={"seed": config.seed, "schedule": [_recorded(phase) for phase in phases]},
+        plateau=loop.Plateau(**recorded["plateau"]) if recorded else loop.Plateau(),
+        meta={"seed": config.seed},
     )
 
 
@@ -161,11 +182,19 @@ def check_batch(config: Config, mesh: Any) -> None:
         )
 
 
-def _recorded(phase: Phase) -> dict[str, Any]:
-    return {
-        "name": phase.name,
-        "start": phase.start,
-        "stop": phase.stop,
-        "views": phase.views and list(phase.views),
-        "intervals": [interval._asdict() for interval in phase.intervals],
-    }
+def _phases(config, assignment, count, recorded):
+    """What the run's record says, else what the config says."""
+    if recorded is not None:
+        return from_record(recorded["schedule"])
+    names = dict.fromkeys((*GROUPS, *assignment.values()))
+    phases = resolve(
+        config.schedule, total_steps(config, count), tuple(names), count / config.data.batch_size
+    )
+    groups.check_statistics(assignment, phases)
+    for phase in phases:
+        if config.protocol == "final" and (phase.patience or phase.restore_best):
+            raise UserError(
+                f"phase {phase.name!r} follows the validation score, which the protocol 'final' "
+                "does not have; give the phase its length, without patience and restore_best"
+            )
+    return phases

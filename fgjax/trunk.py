@@ -15,7 +15,7 @@ from fgjax.data import Source, pipeline
 from fgjax.errors import UserError
 from fgjax.experiment import Model
 from fgjax.finetune import groups
-from fgjax.finetune.schedule import Phase
+from fgjax.finetune.intervals import Phase
 from fgjax.models.context import Context
 from fgjax.training import feature_cache, inputs, parallel
 from fgjax.training.state import TrainState, variables
@@ -24,11 +24,12 @@ MEMORY_GIB = 4.0  # with train.feature_cache="auto", features beyond it are mapp
 CHOICES = ("auto", "memory", "disk", "none")
 
 
-def start_of(model: Model, phase: Phase) -> str | None:
+def start_of(model: Model, assignment: Mapping[str, str], phase: Phase) -> str | None:
     """Where the step of a phase starts: behind the frozen trunk if the views are finite."""
     if phase.views is None:
         return None
-    return feature_cache.boundary(phase.groups, model.recognizer.backbone.levels)
+    trained = groups.levels_of(assignment, phase.groups)
+    return feature_cache.boundary(trained, model.recognizer.backbone.levels)
 
 
 def compiled_trunk(model: Model, phase: Phase, start: str, mesh: Any) -> feature_cache.Trunk:
@@ -51,7 +52,12 @@ def _trunk(model: Model, phase: Phase, start: str) -> feature_cache.Trunk:
 
 
 def batches(
-    config: Config, model: Model, source: Source, workdir: Path, mesh: Any
+    config: Config,
+    model: Model,
+    assignment: Mapping[str, str],
+    source: Source,
+    workdir: Path,
+    mesh: Any,
 ) -> Callable[[Phase, TrainState, int], Iterator[Any]]:
     """The function that feeds a phase from any of its steps on.
 
@@ -75,7 +81,7 @@ def batches(
     }
 
     def feed(phase: Phase, state: TrainState, step: int) -> Iterator[Any]:
-        start = start_of(model, phase)
+        start = start_of(model, assignment, phase)
         if phase.views is None:
             host = inputs.image_batches(source, step, **options, **reading)
         elif start is None or config.train.feature_cache == "none":
@@ -89,6 +95,26 @@ def batches(
         return inputs.prefetch(host, lambda batch: parallel.shard(batch, mesh))
 
     return feed
+
+
+def abstract_batch(
+    config: Config, model: Model, assignment: Mapping[str, str], phase: Phase, state: TrainState
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of the batches that :func:`batches` feeds a phase, so that it compiles ahead."""
+    rows, canvas = config.data.batch_size, model.canvas
+    start = start_of(model, assignment, phase)
+    shape = jax.ShapeDtypeStruct
+    batch = {"label": shape((rows,), np.int32), "mask": shape((rows,), np.float32)}
+    images = shape((rows, canvas, canvas, 3), np.uint8)
+    if phase.views is None:
+        return batch | {"image": images, "affine": shape((rows, 4), np.float32)}
+    view = shape((rows,), np.int32)
+    if start is None:
+        return batch | {"image": images, "index": view, "view": view}
+    maps = jax.eval_shape(
+        _trunk(model, phase, start), state.variables, {"image": images, "view": view}
+    )
+    return batch | {"features": maps}
 
 
 def _copied(state: TrainState) -> dict[str, Any]:

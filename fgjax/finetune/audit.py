@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import jax
 import numpy as np
 
 from fgjax import trees
 from fgjax.finetune import groups
-from fgjax.finetune.schedule import Phase
+from fgjax.finetune.intervals import Phase
 
 
 class AuditError(AssertionError):
@@ -21,10 +23,12 @@ class Snapshot(NamedTuple):
     """What is remembered from the start of a phase.
 
     Attributes:
+        phase: its name and first step.
         frozen: {group: digest of its parameters and statistics} of every frozen group.
         trained: {group: {path: leaf}}, host copies of what trains.
     """
 
+    phase: tuple[str, int]
     frozen: dict[str, str]
     trained: dict[str, dict[str, np.ndarray]]
 
@@ -33,10 +37,34 @@ def snapshot(state: Any, assignment: Mapping[str, str], phase: Phase) -> Snapsho
     """Remember a state (with ``params`` and ``batch_stats``) at the start of a phase."""
     params = jax.device_get(groups.split(state.params, assignment))
     trained = {group: params.get(group, {}) for group in phase.groups}
-    return Snapshot(
-        _frozen_digests(params, jax.device_get(state.batch_stats), phase),
-        trained,
-    )
+    frozen = _frozen_digests(params, jax.device_get(state.batch_stats), phase)
+    return Snapshot((phase.name, phase.start), frozen, trained)
+
+
+def write(before: Snapshot, file: IO[bytes]) -> None:
+    """Keep a snapshot, so that a killed run is still compared with the phase's first step."""
+    header = json.dumps({"phase": before.phase, "frozen": before.frozen})
+    leaves = {
+        f"{group}:{path}": leaf
+        for group, leaves in before.trained.items()
+        for path, leaf in leaves.items()
+    }
+    np.savez(file, header=np.array(header), **leaves)
+
+
+def read(path: Path, phase: Phase) -> Snapshot | None:
+    """What :func:`write` kept, if it is of this phase."""
+    if not path.exists():
+        return None
+    with np.load(path) as arrays:
+        header = json.loads(str(arrays["header"]))
+        if header["phase"] != [phase.name, phase.start]:
+            return None
+        trained: dict[str, dict[str, np.ndarray]] = {group: {} for group in phase.groups}
+        for name in set(arrays.files) - {"header"}:
+            group, _, leaf = name.partition(":")
+            trained[group][leaf] = arrays[name]
+    return Snapshot((phase.name, phase.start), header["frozen"], trained)
 
 
 def check(
@@ -45,8 +73,9 @@ def check(
     """Compare the end of a phase with its start.
 
     Returns:
-        ``frozen`` (groups proved unchanged), ``moved`` ({group: norm of its change over its norm
-        at the start, None for one that started at zero}) and ``optimizer_bytes``.
+        ``name``, ``start`` and ``stop`` of the phase, ``rates`` ({group: base rate}), ``frozen``
+        (groups proved unchanged), ``moved`` ({group: norm of its change over its norm at the
+        start, None for one that started at zero}) and ``optimizer_bytes``.
 
     Raises:
         AuditError: a parameter or a statistic of a frozen group changed.
@@ -62,6 +91,10 @@ def check(
         if leaves
     }
     return {
+        "name": phase.name,
+        "start": phase.start,
+        "stop": phase.stop,
+        "rates": {interval.group: interval.rate for interval in phase.intervals},
         "frozen": sorted(before.frozen),
         "moved": moved,
         "optimizer_bytes": sum(
@@ -72,7 +105,7 @@ def check(
 
 def _frozen_digests(params, batch_stats, phase) -> dict[str, str]:
     """Digests of the frozen groups' parameters, and of every group's frozen statistics."""
-    moving = {interval.group for interval in phase.intervals if interval.bn == "train"}
+    moving = {interval.group for interval in phase.intervals if "update" in interval.switches}
     digests = {
         group: trees.digest(leaves) for group, leaves in params.items() if group not in phase.groups
     }

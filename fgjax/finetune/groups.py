@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flax import traverse_util
 
 from fgjax.errors import UserError
+from fgjax.finetune.intervals import Phase
 from fgjax.vocabulary import GROUPS
 
 Rules = Sequence[tuple[str, str]]
@@ -55,6 +56,27 @@ def assign(tree: Mapping, rules: Rules = ()) -> dict[str, str]:
                 "pattern has not taken; correct it or remove it"
             )
     return assignment
+
+
+def levels_of(assignment: Mapping[str, str], names: Iterable[str]) -> set[str]:
+    """The top-level keys under which the named groups have parameters."""
+    names = set(names)
+    return {path.partition("/")[0] for path, group in assignment.items() if group in names}
+
+
+def check_statistics(assignment: Mapping[str, str], phases: Sequence[Phase]) -> None:
+    """Raises UserError where a part of a level would use or move the statistics of all of it."""
+    parts: dict[str, set[str]] = {}
+    for path, group in assignment.items():
+        parts.setdefault(path.partition("/")[0], set()).add(group)
+    divided = {group for level, names in parts.items() if names != {level} for group in names}
+    for phase in phases:
+        for interval in phase.intervals:
+            if interval.group in divided and {"batch", "update"} & set(interval.switches):
+                raise UserError(
+                    f"group {interval.group!r} of phase {phase.name!r} has bn {interval.bn!r}, but "
+                    "batch-norm statistics belong to whole levels; choose frozen or affine for it"
+                )
 
 
 def split(tree: Mapping, assignment: Mapping[str, str]) -> dict[str, Leaves]:

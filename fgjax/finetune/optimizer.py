@@ -17,7 +17,7 @@ import optax
 from fgjax import trees
 from fgjax.errors import UserError
 from fgjax.finetune.groups import Leaves
-from fgjax.finetune.schedule import Interval, Phase, rate_at
+from fgjax.finetune.intervals import Interval, Phase, rate_at
 
 # decay -> transformation that turns gradients into a descent direction (before the rate)
 Optimizer = Callable[[float], optax.GradientTransformation]
@@ -68,7 +68,7 @@ def trained_leaves(
         interval.group: {
             path: leaf
             for path, leaf in parts.get(interval.group, {}).items()
-            if interval.bn != "frozen" or path not in batch_norm
+            if "affine" in interval.switches or path not in batch_norm
         }
         for interval in phase.intervals
     }

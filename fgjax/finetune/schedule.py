@@ -1,81 +1,38 @@
-"""What trains when: phases in the config, intervals for the trainer, rates at every step.
+"""What trains when, as a config writes it: a tuple of phases, resolved to intervals.
 
-A schedule is a tuple of phases, each a mapping in the config::
+A phase is a mapping::
 
     schedule = (
         dict(name="head", share=30, train={"head": 1.0}, views=("center", "flip")),
         dict(name="middle", share=8, train={"conv3": 0.002, "conv4": 0.002, "head": 0.3}),
     )
 
-``share`` is the phase's part of the run, in proportion to the shares of the others. ``train``
-names the groups that train; every other group is frozen: its parameters and its batch-norm
-statistics stay bitwise as they are. A group's value is its base rate, or a mapping with ``rate``,
-``decay`` and ``bn`` ("frozen", "affine" or "train"; if not given, the backbone's levels keep their
-pretrained statistics and newly made parts train theirs).
+``share`` is the phase's part of the run, in proportion to the shares of the others; ``epochs`` or
+``steps`` instead fix its length, and the shares divide what is left. ``train`` names the groups
+that train; every other group is frozen: its parameters and its batch-norm statistics stay bitwise
+as they are. A group's value is its base rate, or a mapping with ``rate`` and, where it differs from
+the phase's, ``decay``, ``shape``, ``warmup`` (a share of the phase) and ``bn``: "frozen", "affine",
+"train", or any of the switches affine, batch and update joined by "+". If ``bn`` is not given, the
+backbone's levels keep their pretrained statistics and newly made parts train theirs.
+
+What only the run can tell: ``auto="rgn"`` or ``"snr"`` scales the rates by a rule of
+``fgjax.finetune.automatic`` over the phase's first ``batches`` batches, ``patience`` ends the phase
+after so many validation scores without a new best, and ``restore_best`` starts a phase from the
+best validated weights. What they came to is recorded in the checkpoint.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from typing import Any
 
 from fgjax.errors import UserError
+from fgjax.finetune.intervals import BATCH_NORM, SHAPES, SWITCHES, Interval, Phase
 from fgjax.vocabulary import GROUPS, LEVELS
 
-SHAPES = ("constant", "cosine", "linear")
-BATCH_NORM = ("frozen", "affine", "train")
-
-
-class Interval(NamedTuple):
-    """One group trains from ``start`` until before ``stop``.
-
-    Attributes:
-        group: the group.
-        start: first step, counted over the whole run.
-        stop: the step after the last.
-        rate: base learning rate.
-        decay: weight decay, of kernels only (no biases, no batch-norm parameters).
-        bn: batch-norm mode: "frozen", "affine" or "train".
-        shape: "constant", "cosine" (to zero) or "linear" (to zero).
-        warmup: steps over which the rate rises linearly from zero.
-    """
-
-    group: str
-    start: int
-    stop: int
-    rate: float
-    decay: float
-    bn: str
-    shape: str
-    warmup: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Phase:
-    """A stretch of the run in which the same groups train, by one compiled step.
-
-    Attributes:
-        name: what the tables and logs call it.
-        start: first step.
-        stop: the step after the last.
-        intervals: one for every group that trains.
-        views: names of the finite views that replace random augmentation, or None for that.
-    """
-
-    name: str
-    start: int
-    stop: int
-    intervals: tuple[Interval, ...]
-    views: tuple[str, ...] | None = None
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """The groups that train."""
-        return tuple(interval.group for interval in self.intervals)
+AUTO = ("rgn", "snr")
+OPTIONS = ("rate", "decay", "bn", "shape", "warmup")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,26 +41,31 @@ class PhaseSpec:
 
     name: str
     train: Mapping[str, Any]
-    share: float = 1.0
+    share: float | None = None
+    epochs: float | None = None
+    steps: int | None = None
     shape: str = "cosine"
     warmup: float = 0.0
     decay: float = 0.0
     bn: str | None = None
     views: Sequence[str] | None = None
+    auto: str | None = None
+    batches: int = 5
+    patience: int | None = None
+    restore_best: bool = False
 
     def __post_init__(self):
+        where = f"phase {self.name!r}"
+        lengths = [key for key in ("share", "epochs", "steps") if getattr(self, key) is not None]
         if not self.train:
-            raise UserError(f"phase {self.name!r} freezes every group; name one under `train`")
-        if not self.share > 0:
-            raise UserError(f"phase {self.name!r} has share {self.share}; it must be positive")
-        if not 0 <= self.warmup <= 1:
-            raise UserError(
-                f"phase {self.name!r} has warmup {self.warmup}; it is a share of the phase, 0 to 1"
-            )
-        if self.shape not in SHAPES:
-            raise UserError(
-                f"phase {self.name!r} has shape {self.shape!r}; choose one of {', '.join(SHAPES)}"
-            )
+            raise UserError(f"{where} freezes every group; name one under `train`")
+        if len(lengths) > 1:
+            raise UserError(f"{where} has {' and '.join(lengths)}; give it one of them")
+        for key in (*lengths, "batches", *(["patience"] if self.patience is not None else [])):
+            if not getattr(self, key) > 0:
+                raise UserError(f"{where} has {key} {getattr(self, key)}; it must be positive")
+        if self.auto is not None and self.auto not in AUTO:
+            raise UserError(f"{where} has auto {self.auto!r}; choose one of {', '.join(AUTO)}")
 
 
 def _phase_spec(entry: Mapping[str, Any] | PhaseSpec) -> PhaseSpec:
@@ -128,23 +90,41 @@ def _interval(
         raise UserError(f"{where} does not exist; the groups are {', '.join(groups)}")
     if "rate" not in options:
         raise UserError(f"{where} has no base rate; give it `rate`")
-    if unknown := set(options) - {"rate", "decay", "bn"}:
-        raise UserError(f"{where} has unknown options {sorted(unknown)}; it takes rate, decay, bn")
-    rate = options["rate"]
-    bn = options.get("bn") or spec.bn or ("frozen" if group in LEVELS else "train")
+    if unknown := set(options) - set(OPTIONS):
+        raise UserError(
+            f"{where} has unknown options {sorted(unknown)}; it takes {', '.join(OPTIONS)}"
+        )
+    rate, shape = options["rate"], options.get("shape", spec.shape)
+    warmup = options.get("warmup", spec.warmup)
     if not isinstance(rate, int | float) or not rate > 0:
         raise UserError(f"{where} has rate {rate!r}; it must be a positive number")
-    if bn not in BATCH_NORM:
-        raise UserError(f"{where} has bn {bn!r}; choose one of {', '.join(BATCH_NORM)}")
+    if not 0 <= warmup <= 1:
+        raise UserError(f"{where} has warmup {warmup}; it is a share of the phase, 0 to 1")
+    if shape not in SHAPES:
+        raise UserError(f"{where} has shape {shape!r}; choose one of {', '.join(SHAPES)}")
+    bn = _batch_norm(options.get("bn") or spec.bn, group, where)
     decay = float(options.get("decay", spec.decay))
-    warmup = round(spec.warmup * (stop - start))
-    return Interval(group, start, stop, float(rate), decay, bn, spec.shape, warmup)
+    warmup_steps = round(warmup * (stop - start))
+    return Interval(group, start, stop, float(rate), decay, bn, shape, warmup_steps)
+
+
+def _batch_norm(bn: str | None, group: str, where: str) -> str:
+    if bn is None:
+        made_new = group in GROUPS and group not in LEVELS
+        return "train" if made_new else "frozen"
+    if bn not in BATCH_NORM and not set(bn.split("+")) <= set(SWITCHES):
+        raise UserError(
+            f"{where} has bn {bn!r}; choose one of {', '.join(BATCH_NORM)}, "
+            f"or some of {', '.join(SWITCHES)} joined by +"
+        )
+    return bn
 
 
 def resolve(
     schedule: Sequence[Mapping[str, Any] | PhaseSpec],
     total_steps: int,
     groups: Sequence[str] = GROUPS,
+    epoch_steps: float = 1.0,
 ) -> tuple[Phase, ...]:
     """The phases of a run of ``total_steps`` steps.
 
@@ -152,9 +132,11 @@ def resolve(
         schedule: phases as the config writes them, in order.
         total_steps: length of the run.
         groups: the groups that exist.
+        epoch_steps: steps of an epoch.
 
     Raises:
-        UserError: no phases, more phases than steps, an unknown group or option, a bad value.
+        UserError: no phases, more phases than steps, a phase beyond the end of the run, an unknown
+            group or option, a bad value.
     """
     if not schedule:
         raise UserError("the schedule has no phases; give at least one")
@@ -164,41 +146,58 @@ def resolve(
             "raise train.epochs or lower data.batch_size"
         )
     specs = [_phase_spec(entry) for entry in schedule]
-    bounds = _bounds([spec.share for spec in specs], total_steps)
+    names = [spec.name for spec in specs]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"two phases are called {min(repeated)!r}; give each its own name")
+    bounds = _bounds(specs, total_steps, epoch_steps)
     return tuple(
         Phase(
-            spec.name,
-            start,
-            stop,
-            tuple(
+            name=spec.name,
+            start=start,
+            stop=stop,
+            intervals=tuple(
                 _interval(spec, group, value, start, stop, groups)
                 for group, value in spec.train.items()
             ),
-            tuple(spec.views) if spec.views is not None else None,
+            views=tuple(spec.views) if spec.views is not None else None,
+            auto=spec.auto,
+            batches=spec.batches,
+            patience=spec.patience,
+            restore_best=spec.restore_best,
         )
         for spec, start, stop in zip(specs, bounds, bounds[1:], strict=False)
     )
 
 
-def _bounds(shares: Sequence[float], total: int) -> list[int]:
-    """Phase boundaries in proportion to the shares, at least one step each."""
-    bounds = [0]
-    for index in range(len(shares)):
-        bound = round(total * sum(shares[: index + 1]) / sum(shares))
-        later = len(shares) - index - 1
-        bounds.append(min(max(bound, bounds[-1] + 1), total - later))
+def _bounds(specs: Sequence[PhaseSpec], total: int, epoch_steps: float) -> list[int]:
+    """Phase boundaries: fixed lengths, the rest in proportion to the shares, at least one step."""
+    fixed = {
+        place: max(1, spec.steps or round(spec.epochs * epoch_steps))
+        for place, spec in enumerate(specs)
+        if spec.steps or spec.epochs
+    }
+    shared = [spec for place, spec in enumerate(specs) if place not in fixed]
+    left = total - sum(fixed.values())
+    if left < len(shared):
+        raise UserError(
+            f"the phases with epochs or steps take {sum(fixed.values())} of the run's {total} "
+            "steps, and the others come to lie beyond its end; raise train.epochs"
+        )
+    ends = iter(_shares([1.0 if s.share is None else s.share for s in shared], left))
+    bounds, before = [0], 0
+    for place in range(len(specs)):
+        end = before if place in fixed else next(ends)
+        length = fixed.get(place, end - before)
+        before = end
+        bounds.append(bounds[-1] + length)
     return bounds
 
 
-def rate_at(interval: Interval, step: Int[Array, ""]) -> Float[Array, ""]:
-    """Learning rate of an interval at a step of the run: linear warm-up, then its shape."""
-    done = jnp.asarray(step - interval.start, jnp.float32)
-    length = interval.stop - interval.start
-    progress = jnp.clip((done - interval.warmup) / max(length - interval.warmup, 1), 0.0, 1.0)
-    factor = {
-        "constant": jnp.ones_like(progress),
-        "cosine": 0.5 * (1.0 + jnp.cos(jnp.pi * progress)),
-        "linear": 1.0 - progress,
-    }[interval.shape]
-    rising = jnp.minimum((done + 1.0) / max(interval.warmup, 1), 1.0)
-    return interval.rate * jnp.where(done < interval.warmup, rising, factor)
+def _shares(shares: Sequence[float], total: int) -> list[int]:
+    """Where each share of ``total`` steps ends, at least one step after the one before."""
+    ends = [0]
+    for index in range(len(shares)):
+        end = round(total * sum(shares[: index + 1]) / sum(shares))
+        later = len(shares) - index - 1
+        ends.append(min(max(end, ends[-1] + 1), total - later))
+    return ends[1:]

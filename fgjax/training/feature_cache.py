@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ Features = dict[str, np.ndarray]  # level -> [n, views, h, w, c]
 Trunk = Callable[[Any, Mapping[str, Any]], Any]  # (variables, batch with image and view) -> maps
 
 
-def boundary(trained: Sequence[str], levels: Sequence[str]) -> str | None:
+def boundary(trained: Collection[str], levels: Sequence[str]) -> str | None:
     """Where a pass must start when ``trained`` groups train: the first trained level.
 
     "merge" if the whole backbone is frozen, None if nothing in front is.

@@ -122,7 +122,7 @@ def cached_batches(
         view = feature_cache.choose_views(seed, step, batch_size, views)
         yield {
             "features": feature_cache.gather(features, index, view),
-            "label": source.labels[index],
+            "label": source.labels[index].astype(np.int32),
             "mask": np.ones(batch_size, np.float32),
         }
 

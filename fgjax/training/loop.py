@@ -1,7 +1,7 @@
 """The run: phase after phase, each one compiled step, watched, scored and saved.
 
-The order of things at a step is fixed: step, log, score, save. A checkpoint therefore holds the
-state after the score that stands beside it, and a run resumed from it repeats nothing.
+The order of things at a step is fixed: step, log, score, audit, save. A checkpoint therefore holds
+the state after the score that stands beside it, and a run resumed from it repeats nothing.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from fgjax.errors import UserError
-from fgjax.finetune import audit, groups
+from fgjax.evaluation.atomic import replacing
+from fgjax.finetune import audit, automatic, groups, intervals
+from fgjax.finetune.intervals import Phase
 from fgjax.finetune.optimizer import Optimizer, enter_phase, trained_leaves
-from fgjax.finetune.schedule import Phase
 from fgjax.training import checkpoints, parallel
 from fgjax.training.state import TrainState
 
@@ -32,31 +35,39 @@ class Plan:
     """What a run does, as functions.
 
     Attributes:
-        phases: who trains when.
-        step: phase -> its compiled step.
+        phases: who trains when; what only the run can tell may still be open.
+        compile: (phase, abstract state) -> its step, compiled.
         batches: (phase, state, first step) -> device batches from that step on.
+        measure: (phase, state) -> the gradients of the trained leaves, batch after batch.
+        cost: (phase, state) -> multiply-adds of an example, for the audit.
         score: (phase, state) -> metrics of the validation split, or None without one.
         optimizer: the optimiser of every group.
         assignment: {path: group}.
         mesh: the devices.
+        workdir: folder of the run.
         batch_size: examples a step.
         score_every: steps between scores.
         save_every: steps between checkpoints.
         log_every: steps between log lines.
+        plateau: best score and scores since, of the phase in which the run goes on.
         meta: what every checkpoint records about the run.
     """
 
     phases: Sequence[Phase]
-    step: Callable[[Phase], Step]
+    compile: Callable[[Phase, TrainState], Step]
     batches: Callable[[Phase, TrainState, int], Iterator[Any]]
+    measure: Callable[[Phase, TrainState], Iterator[Any]]
+    cost: Callable[[Phase, TrainState], Mapping[str, int]]
     score: Callable[[Phase, TrainState], Metrics | None]
     optimizer: Optimizer
     assignment: Mapping[str, str]
     mesh: Any
+    workdir: Path
     batch_size: int
     score_every: int
     save_every: int
     log_every: int
+    plateau: Plateau
     meta: Mapping[str, Any]
 
 
@@ -67,79 +78,170 @@ class Watch:
     Attributes:
         log: (step, metrics) of every log line.
         progress: (phase, step, metrics) of every step.
+        ended: the record of a phase, at its end.
         say: one line of text.
     """
 
     log: Callable[[int, Mapping[str, Any]], None]
     progress: Callable[[Phase, int, Metrics], None]
+    ended: Callable[[Mapping[str, Any]], None]
     say: Callable[[str], None]
 
 
-def run(
-    plan: Plan, state: TrainState, manager: Any, watch: Watch
-) -> tuple[TrainState, list[dict[str, Any]]]:
+class Plateau(NamedTuple):
+    """The best validation score of a phase, and how many have come since."""
+
+    best: float = -math.inf
+    since: int = 0
+
+    def after(self, score: float) -> Plateau:
+        """The same after one more score."""
+        return Plateau(score) if score > self.best else Plateau(self.best, self.since + 1)
+
+
+def run(plan: Plan, state: TrainState, manager: Any, watch: Watch) -> TrainState:
     """Train from ``state`` to the end of the last phase.
 
-    Returns:
-        The final state, and one record a phase: its name, steps, seconds, images per second, what
-        the audit found and the last validation score.
-
     Raises:
-        UserError: the loss or a gradient is no longer finite.
+        UserError: the loss or a gradient is no longer finite, or an automatic rule fails.
         AuditError: a frozen group moved.
     """
-    records = []
-    for index, phase in enumerate(plan.phases):
-        if int(state.step) >= phase.stop:
-            continue
-        remaining = frozenset(g for later in plan.phases[index:] for g in later.groups)
-        state = _enter(plan, phase, state, remaining)
-        before = audit.snapshot(state, plan.assignment, phase)
-        state, record = _run_phase(plan, phase, state, manager, watch)
-        record |= audit.check(before, state, plan.assignment, phase)
-        records.append(record)
-    return state, records
+    phases, following = list(plan.phases), None
+    with ThreadPoolExecutor(1, "compile") as compiler:
+        for index in range(len(phases)):
+            if int(state.step) >= phases[index].stop:
+                continue
+            phase, state = _enter(plan, phases[index:], state, manager, watch)
+            phases[index] = phase
+            step = following or compiler.submit(plan.compile, phase, _abstract(state))
+            step = step.result()
+            following = _compile_ahead(plan, phases[index:], state, compiler)
+            state, phases[index:] = _run_phase(plan, phases, index, state, step, manager, watch)
+    return state
 
 
-def _enter(plan, phase, state, remaining):
-    parts = groups.split(state.params, plan.assignment)
-    trained = trained_leaves(parts, phase, groups.batch_norm_paths(state.batch_stats))
+def _enter(plan, phases, state, manager, watch):
+    """The phase with nothing left open, and the state on all devices with its moments."""
+    phase = phases[0]
+    if phase.restore_best and int(state.step) == phase.start:
+        manager.wait_until_finished()
+        state = _best_so_far(plan.workdir, state, watch.say)
+    state = _with_moments(plan, phases, state)
+    state = parallel.replicate(state, plan.mesh)
+    if phase.auto:
+        scale = automatic.multipliers(
+            phase, plan.measure(phase, state), jax.device_get(_trained(plan, phase, state))
+        )
+        watch.say(f"{phase.name}: " + ", ".join(f"{g} x {v:.3g}" for g, v in scale.items()))
+        phase = automatic.resolved(phase, scale)
+    return phase, state
+
+
+def _best_so_far(workdir, state, say):
+    """The state with the weights, statistics and moments of the best validated checkpoint."""
+    if not checkpoints.steps(workdir):
+        return state
+    step = checkpoints.chosen_step(workdir, best=True)
+    say(f"going on from step {step}, the best so far")
+    items = checkpoints.read(workdir, step)
+    return state.replace(
+        **{name: items.get(name, getattr(state, name)) for name in ("params", "ema", "aux")},
+        batch_stats=items.get("batch_stats", state.batch_stats),
+        opt_state=items.get("opt_state", {}),
+    )
+
+
+def _with_moments(plan, phases, state):
+    remaining = frozenset(group for phase in phases for group in phase.groups)
+    trained = _trained(plan, phases[0], state)
     opt_state = enter_phase(plan.optimizer, state.opt_state, trained, remaining)
-    return parallel.replicate(state.replace(opt_state=opt_state), plan.mesh)
+    return state.replace(opt_state=opt_state)
 
 
-def _run_phase(plan, phase, state, manager, watch):
-    step = plan.step(phase)
-    start = int(state.step)
+def _trained(plan, phase, state):
+    parts = groups.split(state.params, plan.assignment)
+    return trained_leaves(parts, phase, groups.batch_norm_paths(state.batch_stats))
+
+
+def _abstract(state: TrainState) -> TrainState:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+
+
+def _compile_ahead(plan, phases, state, compiler) -> Future | None:
+    """The step of the next phase, under way, if everything about it is known already."""
+    if len(phases) < 2 or phases[1].auto or phases[0].patience:
+        return None
+    later = jax.eval_shape(partial(_with_moments, plan, phases[1:]), _abstract(state))
+    return compiler.submit(plan.compile, phases[1], later)
+
+
+def _run_phase(plan, phases, index, state, step, manager, watch):
+    """Train to the end of a phase: the state, and the phases from this one on."""
+    phase, start = phases[index], int(state.step)
+    before = _start_of_phase(plan, phase, state)
+    plateau = plan.plateau if start > phase.start else Plateau()
     batches = plan.batches(phase, state, start)
-    began, warm, score = time.monotonic(), None, None
-    pending: tuple[int, dict] | None = None
+    began, warm, pending = time.monotonic(), None, None
     for number in range(start + 1, phase.stop + 1):
         state, metrics = step(state, next(batches))
         # The metrics of a step are fetched once the next one is under way.
         _report(plan, phase, pending, watch)
         pending = (number, metrics)
-        last = number == phase.stop
-        due = last or number % plan.score_every == 0, last or number % plan.save_every == 0
-        if any(due):
+        due = number == phase.stop or number % plan.score_every == 0
+        if due or number % plan.save_every == 0:
             _report(plan, phase, pending, watch)
             pending = None
-            if due[0] and (score := plan.score(phase, state)) is not None:
-                watch.log(number, {f"validation/{name}": v for name, v in score.items()})
-            checkpoints.save(manager, state, plan.meta, score if due[0] else None)
+            score = _score(plan, phase, state, watch) if due else None
+            if score is not None:
+                plateau = plateau.after(score["top1"])
+            if ended := number == phase.stop or _has_settled(phase, plateau):
+                phases = [*phases[:index], *intervals.stopped(phases[index:], number)]
+                timing = _timing(plan, start, number, began, warm)
+                watch.ended(_record(plan, phases[index], state, before, timing, score))
+            record = {"schedule": intervals.to_record(phases), "plateau": plateau._asdict()}
+            checkpoints.save(manager, state, {**plan.meta, **record}, score)
+            if ended:
+                break
         if number == start + 1:
             jax.block_until_ready(state)
             warm = time.monotonic()
-    jax.block_until_ready(state)
-    seconds = time.monotonic() - began
-    steady = max(time.monotonic() - warm, 1e-9)
-    return state, {
-        "name": phase.name,
-        "groups": list(phase.groups),
-        "steps": phase.stop - phase.start,
-        "seconds": seconds,
-        "images_per_second": (phase.stop - start - 1) * plan.batch_size / steady,
-        "validation": score,
+    return state, phases[index:]
+
+
+def _has_settled(phase, plateau):
+    return phase.patience is not None and plateau.since >= phase.patience
+
+
+def _score(plan, phase, state, watch):
+    score = plan.score(phase, state)
+    if score is not None:
+        values = {f"validation/{name}": value for name, value in score.items()}
+        watch.log(int(state.step), values)
+    return score
+
+
+def _start_of_phase(plan, phase, state) -> audit.Snapshot:
+    """What a phase began with, also for a run that goes on in the middle of it."""
+    path = plan.workdir / "phase_start.npz"
+    if int(state.step) > phase.start and (found := audit.read(path, phase)) is not None:
+        return found
+    before = audit.snapshot(state, plan.assignment, phase)
+    with replacing(path) as file:
+        audit.write(before, file)
+    return before
+
+
+def _record(plan, phase, state, before, timing, score):
+    found = audit.check(before, state, plan.assignment, phase)
+    return {**timing, **found, "multiply_adds": dict(plan.cost(phase, state)), "validation": score}
+
+
+def _timing(plan, start, number, began, warm):
+    # The first step of a session waits for its input to come up.
+    steady = time.monotonic() - (warm or began)
+    return {
+        "seconds": time.monotonic() - began,
+        "images_per_second": (number - start - 1) * plan.batch_size / max(steady, 1e-9),
     }
 
 

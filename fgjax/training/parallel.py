@@ -7,6 +7,7 @@ reduction is global by itself; ``axis_name`` is None and the collectives below d
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -70,7 +71,11 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
 
 
 def compile_step(
-    step: Callable[..., Any], mode: str, mesh: Mesh, donate: bool = True
+    step: Callable[..., Any],
+    mode: str,
+    mesh: Mesh,
+    donate: bool = True,
+    shapes: tuple[Any, Any] | None = None,
 ) -> Callable[..., Any]:
     """Compile ``step(state, batch, axis_name=…) -> (replicated tree, …)`` for the mesh.
 
@@ -79,34 +84,43 @@ def compile_step(
         mode: "jit" (default everywhere) or "pmap".
         mesh: the devices.
         donate: let the new state take the old one's memory.
+        shapes: abstract (state, batch) to compile for now; at the first call if not given.
 
     Raises:
         UserError: an unknown mode.
     """
-    donated = (0,) if donate else ()
     if mode == "jit":
         replicated = NamedSharding(mesh, PartitionSpec())
         sharded = NamedSharding(mesh, PartitionSpec(AXIS))
-        return jax.jit(
-            lambda state, batch: step(state, batch, axis_name=None),
+
+        def train_step(state, batch):
+            return step(state, batch, axis_name=None)
+
+        program = jax.jit(
+            train_step,
             in_shardings=(replicated, sharded),
             out_shardings=replicated,
-            donate_argnums=donated,
+            donate_argnums=(0,) if donate else (),
         )
+        return program.lower(*shapes).compile() if shapes else program
     if mode == "pmap":
-        mapped = jax.pmap(
-            lambda state, batch: step(state, batch, axis_name=AXIS),
-            axis_name=AXIS,
-            in_axes=(None, 0),
-            out_axes=None,
-            devices=list(mesh.devices.flat),
+
+        def train_step(state, batch):
+            return step(state, batch, axis_name=AXIS)
+
+        devices = list(mesh.devices.flat)
+        program = jax.pmap(
+            train_step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices
         )
-        return lambda state, batch: mapped(state, _stack(batch, mesh.size))
+        stack = functools.partial(_stack, devices=mesh.size)
+        if shapes:
+            program = program.lower(shapes[0], jax.eval_shape(stack, shapes[1])).compile()
+        return lambda state, batch: program(state, stack(batch))
     raise UserError(f"train.parallel is {mode!r}; choose one of {', '.join(MODES)}")
 
 
 def compile_forward(forward: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """Compile ``forward(variables, batch) -> rows``: variables replicated, rows where their batch is."""
+    """Compile ``forward(variables, batch) -> rows``: variables everywhere, rows by their batch."""
     replicated = NamedSharding(mesh, PartitionSpec())
     sharded = NamedSharding(mesh, PartitionSpec(AXIS))
     return jax.jit(forward, in_shardings=(replicated, sharded), out_shardings=sharded)

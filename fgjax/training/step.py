@@ -17,9 +17,9 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from fgjax.finetune import groups
+from fgjax.finetune.intervals import SWITCHES, Phase, rate_at
 from fgjax.finetune.optimizer import Optimizer, trained_leaves, update
-from fgjax.finetune.schedule import Phase, rate_at
-from fgjax.models.context import BATCH_NORM_MODES, Context
+from fgjax.models.context import BatchNormMode, Context
 from fgjax.training import parallel
 from fgjax.training.objectives import Objective
 from fgjax.training.state import TrainState, variables
@@ -65,16 +65,9 @@ def train_step(
     state: TrainState, batch: Batch, *, settings: StepSettings, axis_name: str | None
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """Take one step: the next state, and the means of what was logged."""
-    key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
-    index = parallel.example_index(len(batch["label"]), axis_name)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-    inputs, targets = settings.prepare(batch, keys)
-
-    parts = groups.split(state.params, settings.assignment)
-    trained = trained_leaves(parts, settings.phase, settings.batch_norm)
-    learn = {"inputs": inputs, "targets": targets, "label": batch["label"], "mask": batch["mask"]}
+    trained = _trained(state, settings)
     gradients, batch_stats, carried, metrics = _gradients(
-        state, trained, learn, key, settings, axis_name
+        state, trained, batch, settings, axis_name
     )
     gradients, norm = _clip(gradients, settings.clip_norm)
     params, opt_state = _apply_gradients(state, trained, gradients, settings)
@@ -94,8 +87,25 @@ def train_step(
     return state, metrics
 
 
-def _gradients(state, trained, batch, key, settings, axis_name):
+def phase_gradients(
+    state: TrainState, batch: Batch, *, settings: StepSettings, axis_name: str | None
+) -> dict[str, groups.Leaves]:
+    """The gradients that a step would follow, {group: {path: leaf}} of the trained leaves."""
+    return _gradients(state, _trained(state, settings), batch, settings, axis_name)[0]
+
+
+def _trained(state, settings):
+    parts = groups.split(state.params, settings.assignment)
+    return trained_leaves(parts, settings.phase, settings.batch_norm)
+
+
+def _gradients(state, trained, batch, settings, axis_name):
     """Gradients and metrics of the masked mean loss, over the batch's parts and the devices."""
+    key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
+    index = parallel.example_index(len(batch["label"]), axis_name)
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+    inputs, targets = settings.prepare(batch, keys)
+    batch = {"inputs": inputs, "targets": targets, "label": batch["label"], "mask": batch["mask"]}
     count = parallel.psum(jnp.sum(batch["mask"]), axis_name)
     differentiate = jax.value_and_grad(_loss, has_aux=True)
 
@@ -143,7 +153,8 @@ def _loss(trained, state, batch_stats, carried, batch, count, key, settings, axi
     context = Context(
         train=True,
         bn=tuple(
-            (interval.group, BATCH_NORM_MODES[interval.bn]) for interval in settings.phase.intervals
+            (interval.group, BatchNormMode(*(switch in interval.switches for switch in SWITCHES)))
+            for interval in settings.phase.intervals
         ),
         axis_name=axis_name,
         dtype=settings.dtype,

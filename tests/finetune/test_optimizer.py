@@ -6,7 +6,8 @@ import pytest
 
 from fgjax.errors import UserError
 from fgjax.finetune import optimizer
-from fgjax.finetune.schedule import Interval, resolve
+from fgjax.finetune.intervals import Interval
+from fgjax.finetune.schedule import resolve
 
 LEAVES = {"head/kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "head/bias": jnp.array([1.0, 2.0])}
 # A rate that float32 holds exactly.

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fgjax.errors import UserError
-from fgjax.finetune.schedule import Interval, rate_at, resolve
+from fgjax.finetune.intervals import Interval, rate_at
+from fgjax.finetune.schedule import resolve
 
 HEAD = dict(name="head", share=3, train={"head": 1.0}, decay=1e-4, views=("center", "flip"))
 TUNE = dict(
@@ -60,7 +61,12 @@ def test_rates_rise_and_fall(shape, expected):
         (({**HEAD, "train": {"head": {"decay": 1.0}}},), "no base rate"),
         (({**HEAD, "train": {"head": -1}},), "rate -1; it must be a positive number"),
         (({**HEAD, "train": {"head": {"rate": 1, "lr": 2}}},), r"unknown options \['lr'\]"),
-        (({**HEAD, "bn": "eval"},), "choose one of frozen, affine, train"),
+        (({**HEAD, "bn": "eval"},), "choose one of frozen, affine, train, or some of affine"),
+        (({**HEAD, "epochs": 1},), "has share and epochs; give it one of them"),
+        ((dict(name="a", steps=4, train={"head": 1}), HEAD), "come to lie beyond its end"),
+        (({**HEAD, "auto": "magic"},), "choose one of rgn, snr"),
+        (({**HEAD, "auto": "rgn", "batches": 0},), "batches 0; it must be positive"),
+        (({**HEAD, "patience": 0},), "patience 0; it must be positive"),
     ],
 )
 def test_a_bad_schedule_is_named(schedule, message):

@@ -1,0 +1,84 @@
+"""What a phase's step costs: multiply-adds of an example, against forward and full training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from fgjax.experiment import Model
+from fgjax.finetune.intervals import Interval, Phase
+from fgjax.models.context import Context
+from fgjax.models.cost import multiply_adds
+from fgjax.training.state import TrainState
+from fgjax.training.step import StepSettings, phase_gradients
+
+
+def of_phases(
+    model: Model, settings: Callable[[Phase], StepSettings], classes: int
+) -> Callable[[Phase, TrainState], Mapping[str, int]]:
+    """The function that counts multiply-adds of one example, without running anything.
+
+    It returns ``step`` (loss and gradient of the phase, from stored features where the trunk is
+    frozen and the views are finite), ``forward`` (one pass over an image) and ``full`` (loss and
+    gradient of every parameter); {} where an objective's loops have no known length.
+    """
+    images = jax.ShapeDtypeStruct((1, *(model.preprocessing.image_size,) * 2, 3), np.float32)
+
+    def count(phase: Phase, state: TrainState) -> Mapping[str, int]:
+        state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        mine = settings(phase)
+        everything = settings(_every_group(phase, mine.assignment))._replace(start=None)
+        features = images if mine.start is None else _features(model, mine.start, state, images)
+        try:
+            return {
+                "step": _gradient_cost(mine, state, features, classes),
+                "forward": multiply_adds(partial(_logits, model), state.variables, images),
+                "full": _gradient_cost(everything, state, images, classes),
+            }
+        except ValueError:
+            return {}
+
+    return count
+
+
+def _logits(model, variables, images):
+    return model.recognizer.apply(variables, images, Context(dtype=model.dtype)).logits
+
+
+def _features(model, start, state, images):
+    """Shapes of the backbone's maps of an image before ``start``."""
+    hierarchy = jax.eval_shape(
+        lambda variables, x: model.recognizer.apply(
+            variables, x, Context(dtype=model.dtype), method="features"
+        ),
+        state.variables,
+        images,
+    )
+    levels = list(hierarchy)
+    return {k: hierarchy[k] for k in levels[: levels.index(start) if start in levels else None]}
+
+
+def _gradient_cost(settings: StepSettings, state: TrainState, inputs: Any, classes: int) -> int:
+    given = settings._replace(
+        prepare=lambda batch, keys: (batch["inputs"], batch["targets"]), accumulate=1
+    )
+    batch = {
+        "inputs": inputs,
+        "targets": jax.ShapeDtypeStruct((1, classes), np.float32),
+        "label": jax.ShapeDtypeStruct((1,), np.int32),
+        "mask": jax.ShapeDtypeStruct((1,), np.float32),
+    }
+    return multiply_adds(partial(phase_gradients, settings=given, axis_name=None), state, batch)
+
+
+def _every_group(phase: Phase, assignment: Mapping[str, str]) -> Phase:
+    intervals = tuple(
+        Interval(group, phase.start, phase.stop, 1.0, 0.0, "affine", "constant", 0)
+        for group in dict.fromkeys(assignment.values())
+    )
+    return dataclasses.replace(phase, intervals=intervals)
