@@ -16,6 +16,7 @@ WARM = dict(warmup=0.1)
 
 
 def get_config():
+    """What the rows share."""
     c = default()
     c.data.name = "cub200"
     c.data.image_size = 128
@@ -28,6 +29,7 @@ def get_config():
 
 
 def tuned(*levels):
+    """The head first, then these levels with it."""
     return recipes.surgical(dict.fromkeys(levels, TRUNK) | {"head": HEAD}, **WARM)
 
 
@@ -52,5 +54,8 @@ ROWS = {
         "schedule": recipes.surgical(
             recipes.layerwise(TRUNK, 0.65, LEVELS) | {"head": HEAD}, **WARM
         )
+    },
+    "Auto-RGN": {
+        "schedule": recipes.surgical(dict.fromkeys((*LEVELS, "head"), 0.1), auto="rgn", **WARM)
     },
 }
