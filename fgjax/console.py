@@ -59,7 +59,7 @@ class TrainingProgress:
     ):
         self._total, self._batch_size, self._every = total, batch_size, every
         self._console = console or rich.get_console()
-        self._phase, self._begun, self._printed = None, (0, 0.0), 0.0
+        self._phase, self._begun, self._printed = "", (0, 0.0), 0.0
         self._bar = Progress(
             TextColumn("[bold]{task.fields[phase]}"),
             BarColumn(bar_width=None),
@@ -127,8 +127,8 @@ def schedule_table(
     table.add_column("Parameters", justify="right")
     for name, steps, training in phases:
         shared = _shared_decay(training)
-        note = "" if shared is None else f", decay {shared:g}"
-        note = Text(f"\n{_count(steps, 'step')}{note}", "not bold dim")
+        decay = "" if shared is None else f", decay {shared:g}"
+        note = Text(f"\n{_count(steps, 'step')}{decay}", "not bold dim")
         table.add_column(Text(name).append_text(note))
     for name, count in groups:
         cells = (_training_cell(training, name) for _, _, training in phases)

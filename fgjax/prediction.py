@@ -36,7 +36,8 @@ def predict_to_files(where: Path, images: Sequence[str]) -> list[tuple[str, over
         target.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {target} ({error.strerror})") from error
-    found, folders = [], False
+    found: list[tuple[str, overlay.Ranked]] = []
+    folders = False
     for path, in_folder in _paths(images):
         try:
             image = recognizer.read(path)

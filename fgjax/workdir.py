@@ -24,8 +24,8 @@ from fgjax.evaluation.atomic import replacing
 from fgjax.preprocessing import Preprocessing
 
 # Where data and caches lie, and how often one looks, changes no result.
-_FREE_KEYS = ("data.dir", "data.cache_dir", "data.cache", "data.cache_gib", "data.workers")
-_FREE_KEYS += ("data.eval_batch_size", "train.log_steps", "train.feature_cache")
+_FREE_KEYS = {"data.dir", "data.cache_dir", "data.cache", "data.cache_gib", "data.workers"}
+_FREE_KEYS |= {"data.eval_batch_size", "train.log_steps", "train.feature_cache"}
 
 
 def prepare(folder: str | os.PathLike, config: ml_collections.ConfigDict) -> Path:

@@ -129,8 +129,8 @@ def normalize(
     std: tuple[float, float, float],
 ) -> Float[Array, "b h w 3"]:
     """(pixel / 255 - mean) / std, with mean and std in units of pixel / 255."""
-    mean, std = jnp.array(mean, jnp.float32), jnp.array(std, jnp.float32)
-    return images.astype(jnp.float32) * (1 / (255 * std)) - mean / std
+    center, scale = jnp.array(mean, jnp.float32), jnp.array(std, jnp.float32)
+    return images.astype(jnp.float32) * (1 / (255 * scale)) - center / scale
 
 
 def _rectangle(key, area, log_ratio):

@@ -83,7 +83,7 @@ def decode(
         size = (short_side * width // short, short_side * height // short)
         image = image.resize(size, INTERPOLATIONS[interpolation])
     pixels = np.asarray(image)
-    return pixels, np.array(pixels.shape[:2], np.float32) / np.float32([height, width])
+    return pixels, np.array(pixels.shape[:2], np.float32) / np.array([height, width], np.float32)
 
 
 def image_size(data: bytes | np.ndarray) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import PyTree
@@ -92,7 +93,7 @@ def params_digest(params: PyTree, batch_stats: PyTree) -> str:
 
 
 def _bounds_beside(summary: dict) -> dict:
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in summary.items():
         if isinstance(value, dict) and {"value", "low", "high"} <= value.keys():
             flat |= {name: value["value"], f"{name}_low": value["low"]}

@@ -56,4 +56,4 @@ class Context:
     @property
     def bn_mode(self) -> BatchNormMode:
         """The batch-norm mode of the current group; frozen outside training."""
-        return dict(self.bn).get(self.group, FROZEN) if self.train else FROZEN
+        return dict(self.bn).get(self.group or "", FROZEN) if self.train else FROZEN

@@ -2,7 +2,8 @@
 
 Layout: ``WORKDIR/checkpoints/STEP/`` with one Orbax item for each part of the state (``params``,
 ``batch_stats``, ``constants``, ``opt_state``, ``ema``, ``aux``) and ``meta``, a JSON item with the
-step, the state of the data iterator, the config, the resolved schedule and a digest of the rest.
+step, the resolved schedule, the score and a digest of every item. The data need no state of their
+own: a batch is a function of (seed, step).
 """
 
 from __future__ import annotations
@@ -49,11 +50,12 @@ def save(
     meta: Mapping[str, Any],
     metrics: Mapping[str, float] | None = None,
 ) -> None:
-    """Save the state in the background; a half-written checkpoint is never taken for a whole one."""
+    """Save in the background; a half-written checkpoint is never taken for a whole one."""
     items = {name: getattr(state, name) for name in ITEMS if getattr(state, name)}
     host = jax.device_get(items)
     step = int(state.step)
-    record = {**meta, "step": step, "items": sorted(items), "digest": trees.digest(host)}
+    digests = {name: trees.digest(value) for name, value in host.items()}
+    record = {**meta, "step": step, "digests": digests}
     record["score"] = dict(metrics or {})
     checkpoints.save(
         step,
@@ -80,8 +82,7 @@ def read_meta(workdir: Path, step: int) -> dict[str, Any]:
 
 
 def read(workdir: Path, step: int, names: tuple[str, ...] = ITEMS) -> dict[str, Any]:
-    """Items of one checkpoint as nested dictionaries of NumPy arrays; the digest is verified
-    when every item is read.
+    """Items of one checkpoint as nested dictionaries of NumPy arrays, each verified by its digest.
 
     Raises:
         UserError: the checkpoint is damaged.
@@ -89,13 +90,12 @@ def read(workdir: Path, step: int, names: tuple[str, ...] = ITEMS) -> dict[str, 
     folder = (workdir / "checkpoints" / str(step)).absolute()
     try:
         meta = read_meta(workdir, step)
-        present = [name for name in names if name in meta["items"]]
-        items = {name: _read_item(folder / name) for name in present}
+        items = {name: _read_item(folder / name) for name in names if name in meta["digests"]}
     except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file.
         raise UserError(f"the checkpoint {folder} cannot be read ({_first_line(error)})") from error
-    if present == [name for name in ITEMS if name in meta["items"]]:
-        if trees.digest(items) != meta["digest"]:
-            raise UserError(f"the checkpoint {folder} is damaged: its digest does not match")
+    for name, item in items.items():
+        if trees.digest(item) != meta["digests"][name]:
+            raise UserError(f"the checkpoint {folder} is damaged: the digest of {name} differs")
     return items
 
 
