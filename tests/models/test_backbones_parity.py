@@ -26,7 +26,7 @@ def images(size, batch=2):
 
 def model(backbone, merge=None, expand=None):
     """A recogniser whose logits are the published ones: average pooling, linear."""
-    head = heads.create("linear", classes=CLASSES).clone(expand=expand)
+    head = heads.Linear(CLASSES, expand=expand)
     return recognizer.Recognizer(backbone, pooling.create("average"), head, merge=merge)
 
 

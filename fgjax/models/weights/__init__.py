@@ -51,9 +51,8 @@ def assign(
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise UserError(f"The weights {source.origin} do not fit {name}:{listed}")
     filled = {path: jnp.asarray(value) for path, value in matched.items()}
-    return traverse_util.unflatten_dict(
-        {tuple(path.split("/")): leaf for path, leaf in (template | filled).items()}
-    )
+    tree = {tuple(path.split("/")): leaf for path, leaf in (template | filled).items()}
+    return {**variables, **traverse_util.unflatten_dict(tree)}
 
 
 def match(
@@ -84,7 +83,7 @@ def match(
                 problems.append(
                     f"{key} has shape {value.shape}, {path} needs {_published(leaf.shape)}"
                 )
-    problems += [f"{path} {leaf.shape} is missing" for path, leaf in wanted.items()]
+    problems += [f"{path} {tuple(leaf.shape)} is missing" for path, leaf in wanted.items()]
     return matched, problems
 
 

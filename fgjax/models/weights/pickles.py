@@ -66,17 +66,24 @@ _ALLOWED = {
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, file):
+        super().__init__(file)
+        self.storages: dict[str, _Storage] = {}  # all that were named, by key
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise UserError(f"it names {module}.{name}, which no tensor needs") from None
+            raise UserError(
+                f"it names {module}.{name}, which no tensor needs, so that loading it might run "
+                "code; save the state_dict alone"
+            ) from None
 
     def persistent_load(self, identifier: tuple) -> _Storage:
         kind, dtype, key, _, count, *view = identifier
         if kind != "storage" or (view and view[0] is not None):
             raise UserError("it holds something else than plain storages")
-        return _Storage(str(key), dtype, count)
+        return self.storages.setdefault(str(key), _Storage(str(key), dtype, count))
 
 
 def read_pth(path: Path) -> dict[str, np.ndarray]:
@@ -88,7 +95,7 @@ def read_pth(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         content = path.read_bytes()
-        reader = _read_zip if zipfile.is_zipfile(io.BytesIO(content)) else _read_legacy
+        reader = _read_zip if content.startswith(b"PK") else _read_legacy
         tree, storages = reader(content)
         return {name: _materialise(tensor, storages) for name, tensor in _state_dict(tree)}
     except UserError as error:
@@ -130,11 +137,10 @@ def _read_legacy(content: bytes):
         raise UserError("it was written on a big-endian machine")
     unpickler = _Unpickler(file)
     tree = unpickler.load()
-    sizes = {tensor.storage.key: tensor.storage.dtype.itemsize for _, tensor in _state_dict(tree)}
     storages = {}
     for key in _Unpickler(file).load():
         (count,) = struct.unpack("<q", file.read(8))
-        storages[key] = file.read(count * sizes[key])
+        storages[key] = file.read(count * unpickler.storages[key].dtype.itemsize)
     return tree, storages
 
 
@@ -143,8 +149,8 @@ def _state_dict(tree: Any) -> list[tuple[str, _Tensor]]:
     for key in ("state_dict_ema", "state_dict", "model"):
         if isinstance(tree, dict) and isinstance(tree.get(key), dict):
             tree = tree[key]
-    if not isinstance(tree, dict):
-        raise UserError("it holds no state dict")
+    if not isinstance(tree, dict) or not any(isinstance(v, _Tensor) for v in tree.values()):
+        raise UserError("it holds no state dict, which maps names to tensors")
     pairs = [(str(k).removeprefix("module."), v) for k, v in tree.items()]
     return [(name, value) for name, value in pairs if isinstance(value, _Tensor)]
 
@@ -160,4 +166,4 @@ def _materialise(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
     if min(offset, *shape, *strides, 0) < 0 or (math.prod(shape) and last >= storage.count):
         raise ValueError("a tensor reaches beyond its storage")
     view = np.lib.stride_tricks.as_strided(flat[offset:], shape, [s * size for s in strides])
-    return np.ascontiguousarray(view)
+    return np.array(view, order="C")

