@@ -81,12 +81,17 @@ def _run(run: loop.Plan, state: TrainState, where: Path, final: bool):
 
 
 def _phase_scores(config, model, data, apply, where):
-    """Validation during a run in "develop"; in "final", test after the phases if declared."""
+    """Validation during a run in "develop"; in "final", test after the phases if declared.
+
+    The last phase's test score is that of the whole run, which :func:`score_split` makes once.
+    """
+    end = plan.total_steps(config, len(data.train))
 
     def score(phase: Phase, state: TrainState) -> dict[str, float] | None:
         at_end = int(state.step) == phase.stop
         split = "validation" if data.validation is not None else "test"
-        if split == "test" and not (config.evaluate.after_phases and at_end):
+        declared = config.evaluate.after_phases and at_end and phase.stop < end
+        if split == "test" and not declared:
             return None
         found, _ = scoring.predict_split(
             apply, state.averaged, model, getattr(data, split), config.data, split
