@@ -179,7 +179,7 @@ def test_a_file_of_torch_loads_bit_for_bit(tmp_path, new_format, wrapped):
     torch.save(state, tmp_path / "w.pth", _use_new_zipfile_serialization=new_format)
     found, _ = sources.load(tmp_path / "w.pth")
     numbers = {name: tensor.detach() for name, tensor in tensors.items() if name != "brain"}
-    expected = {name: np.array(tensor, order="C") for name, tensor in numbers.items()}
+    expected = {name: np.array(tensor.numpy(), order="C") for name, tensor in numbers.items()}
     expected["brain"] = tensors["brain"].view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     assert_same(found, expected)
 
