@@ -1,7 +1,7 @@
 """Which levels to train, on 30 look-alike birds.
 
-EfficientNet-Lite0 at 128 px, compact bilinear pooling, five epochs in every row. Except in the first
-two rows, the head trains on the frozen trunk for three of them, the named levels for the other two.
+EfficientNet-Lite0 at 128 px, compact bilinear pooling, five epochs in every row. Except in the
+first two rows the head trains on the frozen trunk for three of them, then with the named levels.
 
     python -m benchmarks.ablate benchmarks/tables/unfreezing.py --workdir runs/unfreezing \
         --set data.dir=PATH/CUB_200_2011

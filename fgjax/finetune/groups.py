@@ -8,6 +8,7 @@ from typing import Any
 
 from flax import traverse_util
 
+from fgjax import trees
 from fgjax.errors import UserError
 from fgjax.finetune.intervals import Phase
 from fgjax.vocabulary import GROUPS
@@ -29,11 +30,11 @@ def unflatten(leaves: Leaves) -> dict:
     return traverse_util.unflatten_dict(leaves, sep="/")
 
 
-def assign(tree: Mapping, rules: Rules = ()) -> dict[str, str]:
+def assign(tree: Any, rules: Rules = ()) -> dict[str, str]:
     """The group of every leaf: {path: group}. The first rule that matches a whole path wins.
 
     Args:
-        tree: parameters, as nested dictionaries.
+        tree: parameters; a path joins keys, attributes and indices by "/".
         rules: (regular expression, group) pairs, tried before the nine default groups.
 
     Raises:
@@ -41,7 +42,7 @@ def assign(tree: Mapping, rules: Rules = ()) -> dict[str, str]:
     """
     compiled = [(re.compile(pattern), group) for pattern, group in (*rules, *DEFAULT_RULES)]
     assignment, used = {}, set()
-    for path in flatten(tree):
+    for path in trees.by_path(tree):
         index = next((i for i, (regex, _) in enumerate(compiled) if regex.fullmatch(path)), None)
         if index is None:
             raise UserError(

@@ -7,7 +7,7 @@ moments neither decay nor pile up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,14 +23,15 @@ from fgjax.finetune.intervals import Interval, Phase, rate_at
 Optimizer = Callable[[float], optax.GradientTransformation]
 
 
-def _kernels(leaves: Leaves) -> Any:
+def kernels(leaves: Leaves) -> Any:
+    """Mask of what weight decay acts on: no biases, no scales."""
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, leaves)
 
 
 def sgd(momentum: float = 0.9, nesterov: bool = False) -> Optimizer:
     """SGD with momentum; weight decay is added to the gradient, as is the custom for SGD."""
     return lambda decay: optax.chain(
-        optax.add_decayed_weights(decay, mask=_kernels),
+        optax.add_decayed_weights(decay, mask=kernels),
         optax.trace(decay=momentum, nesterov=nesterov),
     )
 
@@ -39,7 +40,7 @@ def adamw(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     """AdamW (Loshchilov & Hutter 2019); weight decay is decoupled."""
     return lambda decay: optax.chain(
         optax.scale_by_adam(b1=b1, b2=b2, eps=eps),
-        optax.add_decayed_weights(decay, mask=_kernels),
+        optax.add_decayed_weights(decay, mask=kernels),
     )
 
 
@@ -74,30 +75,61 @@ def trained_leaves(
     }
 
 
+def held_leaves(
+    parts: Mapping[str, Leaves], phases: Sequence[Phase], index: int, batch_norm: frozenset[str]
+) -> dict[str, Leaves]:
+    """The leaves that have moments in a phase: trained in it or before, and in it or later."""
+    earlier, later = (
+        [trained_leaves(parts, phase, batch_norm) for phase in some]
+        for some in (phases[: index + 1], phases[index:])
+    )
+    held: dict[str, Leaves] = {}
+    for trained in earlier:
+        for group, leaves in trained.items():
+            kept = {path for phase in later for path in phase.get(group, {})}
+            mine = {path: leaf for path, leaf in leaves.items() if path in kept}
+            held[group] = held.get(group, {}) | mine
+    return {group: leaves for group, leaves in held.items() if leaves}
+
+
 def enter_phase(
-    optimizer: Optimizer,
-    opt_state: Mapping[str, Any],
-    trained: Mapping[str, Leaves],
-    remaining: frozenset[str],
+    optimizer: Optimizer, opt_state: Mapping[str, Any], held: Mapping[str, Leaves]
 ) -> dict[str, Any]:
     """Optimiser states for a phase: moments carried over by path, new ones made, others dropped.
 
     Args:
         optimizer: the optimiser of every group.
         opt_state: {group: state} so far.
-        trained: {group: {path: leaf}} that this phase trains.
-        remaining: groups that still train in this phase or later.
+        held: {group: {path: leaf}} of :func:`held_leaves`.
     """
-    states = {group: state for group, state in opt_state.items() if group in remaining}
-    for group, leaves in trained.items():
-        fresh = optimizer(0.0).init(leaves)
-        states[group] = _carry_over(states.get(group), fresh)
-    return states
+    return {
+        group: carry_over(opt_state.get(group), optimizer(0.0).init(leaves))
+        for group, leaves in held.items()
+    }
 
 
-def _carry_over(old: Any, new: Any) -> Any:
-    """``new`` with every leaf that ``old`` has at the same path (a bn mode may add leaves)."""
+def carry_over(old: Any, new: Any) -> Any:
+    """``new`` with every leaf that ``old`` has at the same path."""
     return trees.like(new, trees.by_path(new) | trees.by_path(old))
+
+
+def descend(
+    optimizer: Optimizer,
+    interval: Interval,
+    step: Any,
+    gradients: Leaves,
+    state: Any,
+    leaves: Leaves,
+) -> tuple[Leaves, Any]:
+    """What one group's optimiser subtracts from the leaves at a step, and its new state.
+
+    The state may hold moments of more leaves than train now; those stay as they are.
+    """
+    transformation = optimizer(interval.decay)
+    own = carry_over(state, transformation.init(leaves))
+    direction, own = transformation.update(gradients, own, leaves)
+    rate = rate_at(interval, step)
+    return jax.tree.map(lambda d: rate * d, direction), carry_over(own, state)
 
 
 def update(
@@ -109,6 +141,5 @@ def update(
     leaves: Leaves,
 ) -> tuple[Leaves, Any]:
     """One group's optimiser step: the new leaves and the new state."""
-    direction, state = optimizer(interval.decay).update(gradients, state, leaves)
-    rate = rate_at(interval, step)
-    return jax.tree.map(lambda leaf, d: leaf - rate * d, leaves, direction), state
+    change, state = descend(optimizer, interval, step, gradients, state, leaves)
+    return jax.tree.map(jnp.subtract, leaves, change), state

@@ -22,7 +22,7 @@ from fgjax.errors import UserError
 from fgjax.evaluation.atomic import replacing
 from fgjax.finetune import audit, automatic, groups, intervals
 from fgjax.finetune.intervals import Phase
-from fgjax.finetune.optimizer import Optimizer, enter_phase, trained_leaves
+from fgjax.finetune.optimizer import Optimizer, enter_phase, held_leaves, trained_leaves
 from fgjax.training import checkpoints, parallel
 from fgjax.training.state import TrainState
 
@@ -111,22 +111,22 @@ def run(plan: Plan, state: TrainState, manager: Any, watch: Watch) -> TrainState
         for index in range(len(phases)):
             if int(state.step) >= phases[index].stop:
                 continue
-            phase, state = _enter(plan, phases[index:], state, manager, watch)
+            phase, state = _enter(plan, phases, index, state, manager, watch)
             phases[index] = phase
             step = following or compiler.submit(plan.compile, phase, _abstract(state))
             step = step.result()
-            following = _compile_ahead(plan, phases[index:], state, compiler)
+            following = _compile_ahead(plan, phases, index + 1, state, compiler)
             state, phases[index:] = _run_phase(plan, phases, index, state, step, manager, watch)
     return state
 
 
-def _enter(plan, phases, state, manager, watch):
+def _enter(plan, phases, index, state, manager, watch):
     """The phase with nothing left open, and the state on all devices with its moments."""
-    phase = phases[0]
+    phase = phases[index]
     if phase.restore_best and int(state.step) == phase.start:
         manager.wait_until_finished()
         state = _best_so_far(plan.workdir, state, watch.say)
-    state = _with_moments(plan, phases, state)
+    state = _with_moments(plan, phases, index, state)
     state = parallel.replicate(state, plan.mesh)
     if phase.auto:
         scale = automatic.multipliers(
@@ -151,11 +151,10 @@ def _best_so_far(workdir, state, say):
     )
 
 
-def _with_moments(plan, phases, state):
-    remaining = frozenset(group for phase in phases for group in phase.groups)
-    trained = _trained(plan, phases[0], state)
-    opt_state = enter_phase(plan.optimizer, state.opt_state, trained, remaining)
-    return state.replace(opt_state=opt_state)
+def _with_moments(plan, phases, index, state):
+    parts = groups.split(state.params, plan.assignment)
+    held = held_leaves(parts, phases, index, groups.batch_norm_paths(state.batch_stats))
+    return state.replace(opt_state=enter_phase(plan.optimizer, state.opt_state, held))
 
 
 def _trained(plan, phase, state):
@@ -167,12 +166,12 @@ def _abstract(state: TrainState) -> TrainState:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
 
 
-def _compile_ahead(plan, phases, state, compiler) -> Future | None:
+def _compile_ahead(plan, phases, index, state, compiler) -> Future | None:
     """The step of the next phase, under way, if everything about it is known already."""
-    if len(phases) < 2 or phases[1].auto or phases[0].patience:
+    if index == len(phases) or phases[index].auto or phases[index - 1].patience:
         return None
-    later = jax.eval_shape(partial(_with_moments, plan, phases[1:]), _abstract(state))
-    return compiler.submit(plan.compile, phases[1], later)
+    later = jax.eval_shape(partial(_with_moments, plan, phases, index), _abstract(state))
+    return compiler.submit(plan.compile, phases[index], later)
 
 
 def _run_phase(plan, phases, index, state, step, manager, watch):

@@ -99,18 +99,24 @@ def test_batch_norm_parameters_train_only_where_the_mode_says_so():
 
 def test_moments_are_made_kept_and_dropped():
     sgd = optimizer.create("sgd")
-    phases = _phases({"head": 1.0}, {"conv5": 1.0}, {"conv5": 1.0, "head": 1.0})
-    trained = [optimizer.trained_leaves(PARTS, phase, BATCH_NORM) for phase in phases]
+    phases = _phases({"head": 1.0}, {"conv5": 1.0}, {"conv5": 1.0, "head": 1.0}, {"conv5": 1.0})
+    held = [optimizer.held_leaves(PARTS, phases, index, BATCH_NORM) for index in range(4)]
+    assert [set(leaves) for leaves in held] == [{"head"}, *[{"head", "conv5"}] * 2, {"conv5"}]
 
-    first = optimizer.enter_phase(sgd, {}, trained[0], frozenset({"head", "conv5"}))
-    assert set(first) == {"head"}
+    first = optimizer.enter_phase(sgd, {}, held[0])
     moved = optimizer.update(sgd, INTERVAL, 0, _gradients(0), first["head"], LEAVES)[1]
-
-    second = optimizer.enter_phase(sgd, {"head": moved}, trained[1], frozenset({"head", "conv5"}))
+    second = optimizer.enter_phase(sgd, {"head": moved}, held[1])
     chex.assert_trees_all_equal(second["head"], moved)  # kept while frozen
-    third = optimizer.enter_phase(sgd, second, trained[2], frozenset({"head", "conv5"}))
+    third = optimizer.enter_phase(sgd, second, held[2])
     chex.assert_trees_all_equal(third["head"], moved)
-    assert set(optimizer.enter_phase(sgd, third, {}, frozenset({"conv5"}))) == {"conv5"}
+    assert set(optimizer.enter_phase(sgd, third, held[3])) == {"conv5"}
+
+
+def test_batch_norm_moments_wait_while_the_rest_of_the_group_trains():
+    affine = {"conv5": dict(rate=1.0, bn="affine")}
+    phases = _phases(affine, {"conv5": 1.0}, affine, {"conv5": 1.0})
+    held = [optimizer.held_leaves(PARTS, phases, index, BATCH_NORM)["conv5"] for index in range(4)]
+    assert ["conv5/bn/scale" in leaves for leaves in held] == [True, True, True, False]
 
 
 def test_moments_survive_a_change_of_structure():
@@ -120,7 +126,7 @@ def test_moments_survive_a_change_of_structure():
     moved = jax.tree.map(lambda x: x + 7, sgd(0.0).init(kernel))
     plain = [{}, {"trace": {"conv5/kernel": moved[1].trace["conv5/kernel"]}}]
     for old in (moved, plain):
-        new = optimizer.enter_phase(sgd, {"conv5": old}, PARTS, frozenset({"conv5", "head"}))
+        new = optimizer.enter_phase(sgd, {"conv5": old}, PARTS)
         chex.assert_trees_all_equal(
             new["conv5"][1].trace,
             {"conv5/kernel": jnp.full((2, 2), 7.0), "conv5/bn/scale": jnp.zeros(2)},

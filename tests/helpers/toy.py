@@ -50,7 +50,7 @@ def settings(module, state, schedule, steps=5, augmentation=None, **changes):
     batch_norm = groups.batch_norm_paths(state.batch_stats)
     sgd = optimizer.create("sgd")
     trained = trained_leaves(groups.split(state.params, assignment), phase, batch_norm)
-    state = state.replace(opt_state=enter_phase(sgd, {}, trained, frozenset(phase.groups)))
+    state = state.replace(opt_state=enter_phase(sgd, {}, trained))
     values = dict(
         phase=phase,
         apply=module.apply,
