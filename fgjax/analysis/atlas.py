@@ -40,7 +40,7 @@ def report(
 ) -> dict[str, Any]:
     """Measures the hierarchy of a network and writes ``index.html`` and ``report.json``.
 
-    Read-outs are fitted on ``data.train``, their strength chosen on a fifth of it, and scored on
+    Read-outs are fitted on ``data.train``, their strength chosen there too, and scored on
     ``data.test`` if there is one, else on ``data.validation``. A head that was never trained is
     replaced by a probe of what it reads.
 
@@ -169,7 +169,7 @@ def _advice(study: Study, right: dict, decided: np.ndarray, model: Mapping) -> d
     train, rows = study.train, study.rows
 
     def accuracy(describe):
-        probe = probes.fit(describe(train), {"fine": train["label"]}, study.held_out)["fine"]
+        probe = probes.fit(describe(train), {"fine": train["label"]})["fine"]
         return float(np.mean(probes.read(probe, describe(rows)).argmax(1) == rows["label"]))
 
     def both(r):
@@ -187,6 +187,6 @@ def _advice(study: Study, right: dict, decided: np.ndarray, model: Mapping) -> d
     }
     known = {level: right[level] for level in study.levels}
     options = diagnosis.unfreezing(diagnosis.recoverable(known, decided))
-    options += diagnosis.architecture(figures, model, study.levels, study.size)
+    options += diagnosis.architecture(figures, model, tuple(study.levels), study.size)
     ranked = diagnosis.rank(options)
     return {"figures": figures, "options": [option._asdict() for option in ranked]}

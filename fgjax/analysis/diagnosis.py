@@ -74,7 +74,7 @@ def tuning(levels: Sequence[str]) -> tuple[dict, ...]:
 
 
 def architecture(
-    accuracy: Mapping[str, float], model: Mapping[str, Any], levels: Sequence[str], size: int
+    accuracy: Mapping[str, float], model: Mapping[str, Any], levels: tuple[str, ...], size: int
 ) -> list[Option]:
     """Options on how the last maps are made and read, from accuracies of read-outs.
 
@@ -99,13 +99,13 @@ def architecture(
                 "second_order",
                 "embedding",
                 "pool co-occurrences, not averages",
-                {"model.pooling": {"name": "compact_bilinear", "d": 8192}},
+                {"model.pooling": {"name": "compact_bilinear", "levels": levels[-1:]}},
                 "a linear read-out of second-order features of the last level, against the "
                 "embedding",
             )
         )
     if _name(model, "merge") == "none" and len(levels) > 1:
-        both = tuple(levels[-2:])
+        both = levels[-2:]
         options.append(
             option(
                 "pyramid",
@@ -124,7 +124,7 @@ def architecture(
                 "object",
                 "average",
                 "attend to the object",
-                {"model.attention": {"name": "cbam"}},
+                {"model.attention": {"name": "cbam", "levels": levels[-1:]}},
                 "averages over the annotated box, against the whole image",
             )
         )
@@ -133,7 +133,7 @@ def architecture(
     options.append(
         Option(
             "raise the resolution by half",
-            {"data.image_size": round(1.5 * size / 32) * 32},
+            {"data.image_size": round(1.5 * size / 16) * 16},
             lost / 2,
             f"taking a third of the resolution away costs {_percent(lost)}; as much more brings "
             "about half of that",

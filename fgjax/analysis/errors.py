@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float, Int
 
 CAUSES = {
     "label doubt": "every witness names one other class and none the label",
+    "low resolution": "the image holds less fine detail than nearly all training images",
     "pose, scale or occlusion": "the object is smaller, more hidden or posed unlike nearly all "
-    "training images",
+    "training images, or the parts that tell the two classes apart are hidden",
     "over-compression": "a middle level still tells it rightly; the network does not",
     "missed part cue": "the evidence lies off the parts that tell the two classes apart",
     "look-alikes beyond the data": "no level tells the two classes apart reliably",
@@ -78,23 +79,21 @@ def over_compression(witnesses: Witnesses) -> tuple[Bool[np.ndarray, " n"], list
 
 
 def unusual(
-    training: Float[np.ndarray, "n f"], examples: Float[np.ndarray, "m f"], tail: float = 0.05
-) -> Bool[np.ndarray, "m f"]:
+    training: Float[np.ndarray, " n"], examples: Float[np.ndarray, " m"], tail: float = 0.02
+) -> Bool[np.ndarray, " m"]:
     """Where a figure lies below the ``tail`` quantile of the training data; False where nan.
 
     Figures are such that low means difficult: scale, share of visible parts, likeness of pose.
     """
-    threshold = np.nanquantile(training, tail, axis=0)
+    known = training[np.isfinite(training)]
+    threshold = np.quantile(known, tail) if len(known) else -np.inf
     return np.nan_to_num(examples, nan=np.inf) < threshold
 
 
-def circumstances(
-    box: Float[np.ndarray, "n 4"], parts: Float[np.ndarray, "n p 3"], size: int
-) -> Float[np.ndarray, "n 2"]:
-    """Scale (square root of the object's share of the image) and share of visible parts."""
+def scale(box: Float[np.ndarray, "n 4"], size: int) -> Float[np.ndarray, " n"]:
+    """Square root of the object's share of the image; nan without a box."""
     height, width = np.maximum(box[:, 2] - box[:, 0], 0), np.maximum(box[:, 3] - box[:, 1], 0)
-    visible = parts[..., 2].mean(1) if parts.shape[1] else np.full(len(box), np.nan)
-    return np.stack([np.sqrt(height * width) / size, visible], 1)
+    return np.sqrt(height * width) / size
 
 
 def pose_likeness(
@@ -188,14 +187,15 @@ def separating_parts(
 
 def explain(
     witnesses: Witnesses,
-    odd: Bool[np.ndarray, "n f"],
+    odd: Mapping[str, Bool[np.ndarray, " n"]],
     on_parts: Float[np.ndarray, " n"],
 ) -> list[dict]:
     """For each error, every cause that applies, with its evidence.
 
     Args:
         witnesses: of all evaluated examples.
-        odd: unusual scale, visibility and pose, see :func:`unusual`.
+        odd: what is unusual about each example, by name; "detail" is the fineness of its image,
+            all else has to do with the object's scale, pose and visibility.
         on_parts: share of the evidence for the label against its closest rival that lies on the
             parts which separate the two; nan where it was not measured. It is low where it is
             below the lower quartile of that share where the network is right.
@@ -213,9 +213,11 @@ def explain(
     explained = []
     for row in np.flatnonzero(witnesses.predictions != witnesses.labels):
         label, named = int(witnesses.labels[row]), int(witnesses.predictions[row])
+        unlike = [name for name, flags in odd.items() if flags[row]]
         found = {
             "label doubt": doubt[row],
-            "pose, scale or occlusion": odd[row].any(),
+            "low resolution": "detail" in unlike,
+            "pose, scale or occlusion": bool(set(unlike) - {"detail"}),
             "over-compression": compressed[row],
             "missed part cue": missed[row],
             "look-alikes beyond the data": alike[row],
@@ -230,13 +232,7 @@ def explain(
                 "causes": causes,
                 "evidence": {
                     "label_share_of_neighbours": float(witnesses.neighbours[row, label]),
-                    "unusual": [
-                        name
-                        for name, flag in zip(
-                            ("scale", "visible parts", "pose"), odd[row], strict=False
-                        )
-                        if flag
-                    ],
+                    "unusual": unlike,
                     "right_at": by[row],
                     "on_separating_parts": float(on_parts[row]),
                     "best_on_pair": float(best[row]),

@@ -67,7 +67,7 @@ def scores(
     predictions: Int[np.ndarray, " n"],
     box: Float[np.ndarray, "n 4"],
     *,
-    perturbed: int = 32,
+    perturbed: int = 16,
 ) -> dict[str, dict[str, Any]]:
     """Each method by pointing game, insertion and deletion, and what weights change in it.
 

@@ -56,11 +56,11 @@ def explain(
     images = gallery.by_index(load(needed))
     sample = _images(images, rows, chosen)
     geometry = vision.level_geometry(study.network, sample[:32], rows["octaves"])
-    separates = functools.cache(_separator(study))
-    on_parts = _on_parts(study, images, np.union1d(chosen, wrong), separates)
+    separates = functools.cache(separator(study))
+    on_parts = on_parts_of(study, images, np.union1d(chosen, wrong), separates)
     explained = errors.explain(
         mistakes.witnesses(rows, study.scores, study.votes),
-        mistakes.circumstances(study.train, rows, study.size),
+        mistakes.circumstances(study.train, rows, study.size, separates),
         on_parts,
     )
     browser, pictures = cases.browse(study, images, explained, load_training, separates)
@@ -93,7 +93,7 @@ def _images(images, rows, which) -> np.ndarray:
     return np.stack([images[int(i)] for i in rows["index"][which]])
 
 
-def _separator(study: Study) -> Callable[[int, int], Float[np.ndarray, " p"]]:
+def separator(study: Study) -> Callable[[int, int], Float[np.ndarray, " p"]]:
     """A function from two classes to how well each part alone tells them apart.
 
     Where the data say which parts do, these have accuracy 1 and the others 0.5.
@@ -109,14 +109,14 @@ def _separator(study: Study) -> Callable[[int, int], Float[np.ndarray, " p"]]:
         return by_construction
     if not len(concepts):
         return lambda a, b: np.zeros(0)
-    level = [name for name in study.levels if name in MIDDLE][-1]
+    level = ([name for name in study.levels if name in MIDDLE] or study.levels)[-1]
     scores = units.class_scores(study.train, rows, level, len(study.info.classes))
     visible = rows["parts"][rows["with_parts"], :, 2] > 0
     labels = rows["label"][rows["with_parts"]]
     return lambda a, b: errors.separating_parts(scores, visible, labels, a, b)
 
 
-def _on_parts(study, images, which, separates) -> Float[np.ndarray, " n"]:
+def on_parts_of(study, images, which, separates) -> Float[np.ndarray, " n"]:
     """Share of the evidence that lies on parts which separate the label from its closest rival.
 
     The rival is the class the network names or, where that is the label, the next one. nan where
@@ -126,7 +126,9 @@ def _on_parts(study, images, which, separates) -> Float[np.ndarray, " n"]:
     result = np.full(len(rows["label"]), np.nan)
     if study.concepts and len(which):
         labels, others = rows["label"][which], mistakes.rivals(rows["logits"], rows["label"])[which]
-        masks = [mistakes.telling(separates(a, b)) for a, b in zip(labels, others, strict=True)]
+        masks = [
+            mistakes.telling(separates(int(a), int(b))) for a, b in zip(labels, others, strict=True)
+        ]
         result[which] = evidence.on_separating_parts(
             study.network,
             _images(images, rows, which),

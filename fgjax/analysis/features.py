@@ -133,7 +133,8 @@ def collect(
 
     Returns:
         By example: ``index, label, box, parts, logits, embedding, with_parts`` (whether features
-        at parts are kept); box and parts are in pixels of the image. ``levels``: level -> what
+        at parts are kept), ``detail`` (share of its contrast that coarsening takes); box and
+        parts are in pixels of the image. ``levels``: level -> what
         :func:`describe` keeps; ``coarsened``: level -> average feature of the coarsened image;
         ``twins``: name -> level -> pooled features. Over all examples: ``octaves``, the energy
         by frequency of each level; ``alignment``, CKA sums over ``alignment_names``; ``top``, the
@@ -163,8 +164,10 @@ def _run(network, twins, channels, images, mask, placed, box):
     """Rows by example, Gram matrices of all networks' levels, energy by frequency."""
     outputs = network.apply(images)
     others = {name: twin(images).hierarchy for name, twin in twins.items()}
-    coarse = network.apply(coarsen(images)).hierarchy
+    blurred = coarsen(images)
+    coarse = network.apply(blurred).hierarchy
     rows = {
+        "detail": jnp.sqrt(jnp.mean((images - blurred) ** 2, (1, 2, 3))) / _contrast(images),
         "logits": network.decide(outputs),
         "embedding": outputs.embedding,
         "levels": describe(outputs.hierarchy, placed, box, images.shape[1], channels),
@@ -179,6 +182,11 @@ def _run(network, twins, channels, images, mask, placed, box):
     unmasked = mask[:, None, None, None]
     octaves = {k: geometry.octaves(maps * unmasked) for k, maps in outputs.hierarchy.items()}
     return rows, grams, octaves
+
+
+def _contrast(images: Array) -> Float[Array, " b"]:
+    """Standard deviation of the pixels of each image, at least that of rounding."""
+    return jnp.maximum(images.astype(jnp.float32).std((1, 2, 3)), 0.5)
 
 
 def _add(totals: Rows, rows: Rows, grams: np.ndarray, energy: dict[str, np.ndarray]) -> None:

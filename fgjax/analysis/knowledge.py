@@ -37,7 +37,6 @@ def representations(rows: Rows) -> dict[tuple[str, str], Float[np.ndarray, "n d"
 def read_outs(
     train: Rows,
     evaluation: Rows,
-    held_out: Bool[np.ndarray, " n"],
     coarse_of: Int[np.ndarray, " k"] | None,
 ) -> tuple[dict[tuple[str, str], dict[str, np.ndarray]], dict[tuple[str, str], Any]]:
     """Scores of a probe of every representation for every target on the evaluation examples.
@@ -52,7 +51,7 @@ def read_outs(
     queries = representations(evaluation)
     scores, fitted = {}, {}
     for key, features in representations(train).items():
-        found = probes.fit(features, targets, held_out)
+        found = probes.fit(features, targets)
         fitted[key] = found["fine"]
         scores[key] = {
             target: probes.read(probe, queries[key]).astype(np.float32)

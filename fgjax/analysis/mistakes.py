@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -62,23 +62,39 @@ def witnesses(
     )
 
 
-def circumstances(train: Rows, rows: Rows, size: int) -> Bool[np.ndarray, "n 3"]:
-    """Whether scale, visible parts and pose of each example are unlike the training data."""
-    usual = np.column_stack(
-        [
-            errors.circumstances(train["box"], train["parts"], size),
-            errors.pose_likeness(train["parts"], train["parts"], leave_self_out=True),
-        ]
+def circumstances(
+    train: Rows, rows: Rows, size: int, separates: Callable[[int, int], Float[np.ndarray, " p"]]
+) -> dict[str, Bool[np.ndarray, " n"]]:
+    """What about each example is unlike nearly all training data; see :func:`errors.unusual`."""
+
+    def figures(r, pose):
+        return {
+            "detail": r["detail"],
+            "scale": errors.scale(r["box"], size),
+            "visible parts": r["parts"][..., 2].mean(1) if r["parts"].shape[1] else None,
+            "pose": pose,
+        }
+
+    usual = figures(
+        train, errors.pose_likeness(train["parts"], train["parts"], leave_self_out=True)
     )
-    here = np.column_stack(
-        [
-            errors.circumstances(rows["box"], rows["parts"], size),
-            errors.pose_likeness(train["parts"], rows["parts"]),
-        ]
-    )
-    known = np.isfinite(usual).any(0)
-    usual[:, ~known] = 0.0
-    return errors.unusual(usual, here) & known
+    here = figures(rows, errors.pose_likeness(train["parts"], rows["parts"]))
+    odd = {
+        name: errors.unusual(values, here[name])
+        for name, values in usual.items()
+        if values is not None
+    }
+    return odd | {"telling parts hidden": _telling_parts_hidden(rows, separates)}
+
+
+def _telling_parts_hidden(rows, separates) -> Bool[np.ndarray, " n"]:
+    """Errors in which no part is visible that tells the label from the prediction."""
+    predictions, hidden = rows["logits"].argmax(1), np.zeros(len(rows["label"]), bool)
+    for row in np.flatnonzero(predictions != rows["label"]):
+        telling_ones = telling(separates(int(rows["label"][row]), int(predictions[row])))
+        visible = rows["parts"][row, :, 2] > 0
+        hidden[row] = telling_ones.any() and not (telling_ones & visible).any()
+    return hidden
 
 
 def rivals(

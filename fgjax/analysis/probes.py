@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 # Strengths in units of the features' total variance, so that one grid serves any scale.
 STRENGTHS = tuple(10.0**exponent for exponent in range(-5, 5))
@@ -69,8 +69,12 @@ def _lift(spectrum: Spectrum, coordinates: Float[np.ndarray, "r k"]) -> Float[np
 
 def _solve(spectrum: Spectrum, targets: Float[np.ndarray, "n k"], strength: float) -> np.ndarray:
     """Ridge weights along the eigenvectors."""
-    penalty = strength * spectrum.eigenvalues.sum() / len(targets)
-    return spectrum.rotated.T @ targets / (spectrum.eigenvalues + penalty)[:, None]
+    denominator = spectrum.eigenvalues + _penalty(spectrum, len(targets), strength)
+    return spectrum.rotated.T @ targets / denominator[:, None]
+
+
+def _penalty(spectrum: Spectrum, n: int, strength: float) -> float:
+    return strength * spectrum.eigenvalues.sum() / n
 
 
 def ridge(spectrum: Spectrum, labels: Int[np.ndarray, " n"], strength: float) -> Probe:
@@ -91,27 +95,37 @@ def read(probe: Probe, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, 
 def fit(
     features: Float[np.ndarray, "n d"],
     targets: Mapping[str, Int[np.ndarray, " n"]],
-    held_out: Bool[np.ndarray, " n"],
     strengths: Sequence[float] = STRENGTHS,
 ) -> dict[str, Probe]:
-    """A probe for each target, its strength chosen on held-out training examples.
+    """A probe for each target, its strength chosen by leaving out one training example at a time.
 
-    For each target, the strength with the best accuracy on ``held_out`` after a fit to the rest
-    (the stronger of equals); the probe is then fitted to all. Nothing else is looked at.
+    For each target, the strength whose :func:`leave_one_out` scores are right most often (the
+    stronger of equals). Nothing but the training examples is looked at.
     """
-    part, whole = decompose(features[~held_out]), decompose(features)
-    kernel = (features[held_out] - part.mean).astype(part.centred.dtype) @ part.centred.T
-    queries = kernel @ (part.rotated / part.eigenvalues)
-
-    def held_out_accuracy(labels, strength):
-        one_hot = _one_hot(labels)[~held_out]
-        scores = queries @ _solve(part, one_hot, strength) + one_hot.mean(0)
-        return np.mean(scores.argmax(1) == labels[held_out])
+    spectrum = decompose(features)
 
     def chosen(labels):
-        return max((held_out_accuracy(labels, strength), strength) for strength in strengths)[1]
+        def accuracy(strength):
+            return np.mean(leave_one_out(spectrum, labels, strength).argmax(1) == labels)
 
-    return {name: ridge(whole, labels, chosen(labels)) for name, labels in targets.items()}
+        return max((accuracy(strength), strength) for strength in strengths)[1]
+
+    return {name: ridge(spectrum, labels, chosen(labels)) for name, labels in targets.items()}
+
+
+def leave_one_out(
+    spectrum: Spectrum, labels: Int[np.ndarray, " n"], strength: float
+) -> Float[np.ndarray, "n k"]:
+    """Scores of each training example by the ridge regression fitted to all the others.
+
+    In closed form: with the diagonal h of the hat matrix, ``(fitted - h y) / (1 - h)``. The
+    penalty stays what it is for all examples.
+    """
+    targets = _one_hot(labels)
+    fitted = spectrum.rotated @ _solve(spectrum, targets, strength) + targets.mean(0)
+    denominator = spectrum.eigenvalues + _penalty(spectrum, len(targets), strength)
+    leverage = (spectrum.rotated**2 / denominator).sum(1, keepdims=True) + 1 / len(targets)
+    return (fitted - leverage * targets) / np.maximum(1 - leverage, 1e-9)
 
 
 def _one_hot(labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n k"]:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from fgjax.analysis import calibration, features, knowledge, probes, subject
-from fgjax.data import pipeline, stratify
+from fgjax.data import pipeline
 
 BATCH = 32
 Rows = dict[str, Any]
@@ -30,7 +30,6 @@ class Study:
         rows: rows everything is scored on.
         scores: of the read-outs: (level, kind) -> target -> scores.
         votes: of the nearest neighbours: level -> scores.
-        held_out: the training rows that chose the strength of the read-outs.
     """
 
     network: subject.Subject
@@ -42,7 +41,6 @@ class Study:
     rows: Rows
     scores: Mapping[tuple[str, str], Mapping[str, np.ndarray]]
     votes: Mapping[str, np.ndarray]
-    held_out: Bool[np.ndarray, " n"]
 
     @property
     def levels(self) -> list[str]:
@@ -80,24 +78,20 @@ def observe(recogniser: Any, twins: Mapping[str, Any], train_source: Any, evalua
         | {"map_size": sizes}
         for source in (train_source, evaluated)
     )
-    names = [train_source.names[i] for i in train["index"]]
-    held_out = stratify.held_out(train["label"], names, 0.2, "analysis")
-    scores, fitted = knowledge.read_outs(train, rows, held_out, info.coarse_of)
+    scores, fitted = knowledge.read_outs(train, rows, info.coarse_of)
     if subject.untrained(rows["logits"]):
-        network, train, rows = _with_probe(network, train, rows, held_out, fitted)
+        network, train, rows = _with_probe(network, train, rows, fitted)
     votes = knowledge.neighbours(train, rows, len(info.classes))
     twin = others.get("random")
-    return Study(network, twin, info, size, tuple(groups), train, rows, scores, votes, held_out)
+    return Study(network, twin, info, size, tuple(groups), train, rows, scores, votes)
 
 
-def _with_probe(network, train, rows, held_out, fitted):
+def _with_probe(network, train, rows, fitted):
     """The network and its rows with a probe of the embedding for the head it lacks."""
     probe = fitted["embedding", "average"]
-    part = probes.ridge(
-        probes.decompose(train["embedding"][~held_out]), train["label"][~held_out], probe.strength
-    )
-    held_out_scores = probes.read(part, train["embedding"][held_out])
-    sharpness = 1 / calibration.temperature(held_out_scores, train["label"][held_out])
+    spectrum = probes.decompose(train["embedding"])
+    unseen = probes.leave_one_out(spectrum, train["label"], probe.strength)
+    sharpness = 1 / calibration.temperature(unseen, train["label"])
     network = subject.with_probe(network, probe, sharpness)
     train, rows = (
         r | {"logits": sharpness * probes.read(probe, r["embedding"]), "probed": True}

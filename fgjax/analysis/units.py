@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fgjax.analysis import parts, probes
-from fgjax.data import stratify
 from fgjax.evaluation import intervals
 
 Rows = dict[str, Any]
@@ -77,8 +76,7 @@ def identity(train: Rows, rows: Rows, seed: int = 0) -> dict[str, dict[str, floa
     result = {}
     for level in rows["levels"]:
         x, y = _instances(train, level, seed)
-        held_out = stratify.held_out(y, [str(i) for i in range(len(y))], 0.2, "parts")
-        probe = probes.fit(x, {"part": y}, held_out)["part"]
+        probe = probes.fit(x, {"part": y})["part"]
         queries, labels = _instances(rows, level, seed)
         right = probes.read(probe, queries).argmax(1) == labels
         result[level] = intervals.wilson(int(right.sum()), len(right))._asdict()
@@ -103,8 +101,7 @@ def class_scores(train: Rows, rows: Rows, level: str, classes: int) -> Float[np.
     for part in range(rows["parts"].shape[1]):
         seen = train["parts"][train["with_parts"], part, 2] > 0
         y = labels[seen]
-        held_out = stratify.held_out(y, [str(i) for i in range(len(y))], 0.2, "part classes")
-        probe = probes.fit(train["levels"][level]["at_parts"][seen, part], {"fine": y}, held_out)
+        probe = probes.fit(train["levels"][level]["at_parts"][seen, part], {"fine": y})
         scores = probes.read(probe["fine"], rows["levels"][level]["at_parts"][:, part])
         known = np.pad(scores, ((0, 0), (0, classes - scores.shape[1])))
         result.append(np.where(np.isin(np.arange(classes), y), known, -np.inf))

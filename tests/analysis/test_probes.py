@@ -29,22 +29,30 @@ def test_ridge_is_that_of_scikit_learn(shape, strength):
     )
 
 
-def test_strength_is_chosen_on_held_out_examples_and_the_probe_fitted_to_all():
-    x, y = examples(200, 60)
-    families = y // 2
-    held_out = np.arange(200) >= 40
-    scores = {}
-    for strength in probes.STRENGTHS:
-        penalty = strength * np.var(x[:40], axis=0, dtype=np.float64).sum()
-        fitted = Ridge(alpha=penalty).fit(x[:40].astype(np.float64), np.eye(4)[y[:40]])
-        scores[strength] = np.mean(fitted.predict(x[40:]).argmax(1) == y[40:])
-    chosen = max(s for s in scores if scores[s] == max(scores.values()))
-    fitted = probes.fit(x, {"fine": y, "coarse": families}, held_out)
+@pytest.mark.parametrize("shape", [(40, 6), (20, 50)], ids=["tall", "wide"])
+def test_leave_one_out_is_a_refit_without_each_example(shape):
+    x, y = examples(*shape)
+    x = x.astype(np.float64)
+    found = probes.leave_one_out(probes.decompose(x), y, 0.3)
+    penalty = 0.3 * np.var(x, axis=0).sum()
+    for left_out in range(len(x)):
+        rest = np.arange(len(x)) != left_out
+        fitted = Ridge(alpha=penalty).fit(x[rest], np.eye(4)[y[rest]])
+        np.testing.assert_allclose(found[left_out], fitted.predict(x[[left_out]])[0], atol=1e-8)
+
+
+def test_strength_is_the_one_that_is_right_most_often_on_left_out_examples():
+    x, y = examples(60, 50)
+    spectrum = probes.decompose(x)
+    right = {
+        s: np.mean(probes.leave_one_out(spectrum, y, s).argmax(1) == y) for s in probes.STRENGTHS
+    }
+    chosen = max(s for s in right if right[s] == max(right.values()))
+    fitted = probes.fit(x, {"fine": y, "coarse": y // 2})
     assert fitted["fine"].strength == chosen
-    assert chosen > min(probes.STRENGTHS)  # which fits the 40 best: they did not choose
-    everything = probes.ridge(probes.decompose(x), y, chosen)
-    np.testing.assert_allclose(fitted["fine"].weights, everything.weights)
-    assert fitted["coarse"].weights.shape == (60, 2)
+    assert chosen > min(probes.STRENGTHS)  # which fits the training examples best
+    np.testing.assert_allclose(fitted["fine"].weights, probes.ridge(spectrum, y, chosen).weights)
+    assert fitted["coarse"].weights.shape == (50, 2)
 
 
 def test_half_precision_features_give_the_same_probe():

@@ -17,8 +17,10 @@ def interval(found: Mapping[str, float] | None) -> str:
     """A fraction with its bounds below it."""
     if found is None:
         return "–"
-    bounds = f"<small>{100 * found['low']:.0f}–{100 * found['high']:.0f}</small>"
-    return percent(found["value"]) + (bounds if "low" in found else "")
+    if "low" not in found:
+        return percent(found["value"])
+    bounds = f"{100 * found['low']:.0f}–{100 * found['high']:.0f}"
+    return f"{percent(found['value'])}<small>{bounds}</small>"
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -56,8 +58,9 @@ def hierarchy(content: Content, plots: Plots) -> str:
     coarse = content["data"]["coarse_classes"] > 0
     singles = content["data"]["single_class_families"]
     lead = (
-        "A read-out is a ridge probe of frozen features, its strength chosen on held-out training "
-        "images; second-order features keep which channels occur together, averages do not."
+        "A read-out is a ridge probe of frozen features, its strength chosen by leaving out one "
+        "training image at a time; second-order features keep which channels occur together, "
+        "averages do not."
     )
     note = "" if coarse else _needs("Families", "coarse labels")
     if singles:

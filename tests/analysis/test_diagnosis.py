@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+from configs import quickstart
+from fgjax import analyzing, experiment
+from fgjax.analysis import diagnosis
+
+LEVELS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+ACCURACY = {
+    "embedding": 0.7,
+    "average": 0.7,
+    "second_order": 0.8,
+    "object": 0.75,
+    "pyramid": 0.72,
+    "coarsened": 0.6,
+}
+PLAIN = {part: {"name": "none"} for part in ("merge", "attention")} | {
+    "pooling": {"name": "average"}
+}
+
+
+def test_recoverable_counts_what_the_network_alone_gets_wrong():
+    right = {"conv3": np.array([True, True, False, False])}
+    end = np.array([True, False, False, True])
+    assert diagnosis.recoverable(right, end) == {"conv3": 0.25}
+
+
+def test_training_from_earlier_promises_at_least_as_much():
+    options = diagnosis.unfreezing({"conv3": 0.02, "conv4": 0.10, "conv5": 0.05})
+    assert [(o.name, o.gain) for o in options] == [
+        ("train conv4 and what follows", 0.10),
+        ("train conv5 and what follows", 0.10),
+    ]
+    tuned = options[0].changes["schedule"][1]["train"]
+    assert set(tuned) == {"conv4", "conv5", "head"}
+
+
+def test_each_option_is_predicted_from_its_own_figures():
+    options = diagnosis.architecture(ACCURACY, PLAIN, LEVELS, 224)
+    gains = [o.gain for o in diagnosis.rank(options)]
+    assert gains == pytest.approx([0.1, 0.05, 0.05, 0.02])
+    resolution = next(o for o in options if "resolution" in o.name)
+    assert resolution.changes == {"data.image_size": 336}
+    assert "10.0 %" in resolution.reason
+
+
+def test_what_is_there_already_is_not_advised():
+    model = {
+        "pooling": {"name": "compact_bilinear"},
+        "merge": {"name": "fpn"},
+        "attention": {"name": "cbam"},
+    }
+    (only,) = diagnosis.architecture(ACCURACY, model, LEVELS, 224)
+    assert "resolution" in only.name
+
+
+def test_without_boxes_nothing_is_said_of_attention():
+    options = diagnosis.architecture(ACCURACY | {"object": float("nan")}, PLAIN, LEVELS, 224)
+    assert not any("attend" in o.name for o in options)
+
+
+def test_every_option_is_a_config_that_builds(monkeypatch):
+    config = quickstart.get_config("tiny")
+    levels = ("conv1", "conv2", "conv3")
+    options = diagnosis.unfreezing(dict.fromkeys(levels, 0.1))
+    options += diagnosis.architecture(
+        ACCURACY, {"pooling": {"name": "average"}}, levels, config.data.image_size
+    )
+    seen = []
+
+    def train(changed, folder):
+        experiment.build_model(changed, 16).initialize(0)
+        seen.append(changed)
+        return {"validation": {"top1": 0.5}}
+
+    monkeypatch.setattr("fgjax.commands.train", train)
+    result = diagnosis.check(options, analyzing.short_trainings(config))
+    assert len(seen) == len(options) + 1
+    assert result["baseline"] == 0.5
+    assert result["tau"]["value"] == 0  # all gains alike
+    assert all(c.protocol == "develop" for c in seen)
+    assert config.protocol == "final"  # the run's own config is as it was
+
+
+def test_check_reports_how_well_the_order_was_predicted():
+    options = [diagnosis.Option(str(i), {"i": i}, 0.1 * i, "") for i in range(4)]
+    good = diagnosis.check(options, lambda changes: 0.5 + 0.02 * changes.get("i", 0))
+    bad = diagnosis.check(options, lambda changes: 0.5 - 0.02 * changes.get("i", 0))
+    assert (good["tau"]["value"], bad["tau"]["value"]) == (1, -1)
+    assert good["options"][3] == {
+        "name": "3",
+        "predicted": pytest.approx(0.3),
+        "measured": pytest.approx(0.06),
+    }
+
+
+def test_agreement_is_the_mean_over_settings_with_an_interval():
+    scores = np.array([[1.0, 2, 3], [1, 2, 3], [1, 2, 3]])
+    gains = np.array([[1.0, 2, 3], [1, 3, 2], [3, 2, 1]])
+    found = diagnosis.agreement(scores, gains)
+    assert found["value"] == pytest.approx((1 + 1 / 3 - 1) / 3)
+    assert -1 <= found["low"] < found["value"] < found["high"] <= 1
+    assert found["n"] == 3
+
+
+def test_kendall_of_a_constant_says_nothing():
+    assert diagnosis.kendall(np.zeros(3), np.arange(3.0)) == 0
