@@ -75,8 +75,13 @@ def _analyze(folder: Path, config: Config | None, check: bool, beside: list) -> 
 
 
 def twins(recogniser: trained.TrainedRecognizer, config: Config) -> dict[str, Any]:
-    """The recogniser with random weights and, if it was fine-tuned, with those it started from."""
+    """The recogniser with random weights and, if it was fine-tuned, with those it started from.
+
+    The random one keeps the trained head: a head that says nothing would make any attribution of
+    its decisions look unlike the trained network's.
+    """
     unlike = dataclasses.replace(recogniser.model, source=None).initialize(config.seed + 1)
+    unlike["params"] = {**unlike["params"], "head": recogniser.variables["params"]["head"]}
     found = {"random": dataclasses.replace(recogniser, variables=unlike)}
     if config.model.backbone.weights is not None and recogniser.model.source is None:
         start = experiment.build_model(config, len(recogniser.classes)).initialize(config.seed)

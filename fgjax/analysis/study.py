@@ -61,6 +61,7 @@ def observe(recogniser: Any, twins: Mapping[str, Any], train_source: Any, evalua
     size, info = preprocessing.image_size, train_source.info
     network = subject.subject(recogniser, size)
     others = {name: subject.subject(twin, size) for name, twin in twins.items()}
+    twin = others.get("random")
     applies = {name: other.apply for name, other in others.items()}
     groups = features.concepts(info.part_names)
     sizes = subject.map_sizes(network, size)
@@ -81,8 +82,9 @@ def observe(recogniser: Any, twins: Mapping[str, Any], train_source: Any, evalua
     scores, fitted = knowledge.read_outs(train, rows, info.coarse_of)
     if subject.untrained(rows["logits"]):
         network, train, rows = _with_probe(network, train, rows, fitted)
+        if twin is not None:
+            twin = twin._replace(decide=network.decide, contributions=None)
     votes = knowledge.neighbours(train, rows, len(info.classes))
-    twin = others.get("random")
     return Study(network, twin, info, size, tuple(groups), train, rows, scores, votes)
 
 

@@ -72,7 +72,7 @@ def passage(content: Content) -> Figure:
     axes.axvline(0, color="black", lw=0.8)
     axes.set_yticks(rows, [f"{step['from']} → {step['to']}" for step in steps])
     axes.invert_yaxis()
-    axes.set_xlabel("share of the images (read rightly before and not after; the reverse)")
+    axes.set_xlabel("share of the images")
     axes.xaxis.set_major_formatter(lambda x, _: f"{abs(x):.0%}")
     axes.legend(frameon=False, fontsize=9.5)
     return figure
@@ -214,6 +214,7 @@ _BARS = {"error_kw": {"ecolor": "0.35", "elinewidth": 1, "capsize": 2}}
 
 def _figure(width: float, height: float, columns: int = 1, **options) -> tuple[Figure, Sequence]:
     figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.08)
     panels = figure.subplots(1, columns, squeeze=False, **options)[0]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)

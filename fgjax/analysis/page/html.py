@@ -29,8 +29,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -
         for first, *cells in rows
     )
     return (
-        f'<div class="scroll" tabindex="0"><table><caption>{caption}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<figure class="tabular"><figcaption>{caption}</figcaption>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>"
     )
 
 

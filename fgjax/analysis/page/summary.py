@@ -18,7 +18,7 @@ Content = Mapping[str, Any]
 
 def percent(fraction: float | None) -> str:
     """A fraction as a percentage; a dash where it was not measured."""
-    return "–" if fraction is None or fraction != fraction else f"{100 * fraction:.1f} %"
+    return "–" if fraction is None or fraction != fraction else f"{100 * fraction:.1f}\u00a0%"
 
 
 def band(level: str) -> str:
@@ -68,12 +68,15 @@ def _depth(content: Content) -> str:
         return ""
     place = max(range(len(steps)), key=steps.__getitem__)
     text = (
-        f"Read from averages, classes become linear late: {percent(curve[0])} at {levels[0]}, "
-        f"{percent(curve[-1])} at {levels[-1]}, the largest step from {levels[place]} to "
+        f"Read linearly from averages, {percent(curve[0])} of the images are named at {levels[0]} "
+        f"and {percent(curve[-1])} at {levels[-1]}, the largest step from {levels[place]} to "
         f"{levels[place + 1]}"
     )
     if (coarse := accuracy(content, levels[place], "average", "coarse")) is not None:
-        text += f"; families are known earlier ({percent(coarse)} at {levels[place]} already)"
+        text += (
+            f", where families are told in {percent(coarse)} and classes in "
+            f"{percent(curve[place])} of the images before it"
+        )
     return text + "."
 
 
