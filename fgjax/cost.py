@@ -28,6 +28,7 @@ def of_phases(
     gradient of every parameter); {} where an objective's loops have no known length.
     """
     images = jax.ShapeDtypeStruct((1, *(model.preprocessing.image_size,) * 2, 3), np.float32)
+    network: dict[str, int] = {}  # what is the same in every phase
 
     def count(phase: Phase, state: TrainState) -> Mapping[str, int]:
         state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
@@ -35,11 +36,11 @@ def of_phases(
         everything = settings(_every_group(phase, mine.assignment))._replace(start=None)
         features = images if mine.start is None else _features(model, mine.start, state, images)
         try:
-            return {
-                "step": _gradient_cost(mine, state, features, classes),
-                "forward": multiply_adds(partial(_logits, model), state.variables, images),
-                "full": _gradient_cost(everything, state, images, classes),
-            }
+            if not network:
+                forward = multiply_adds(partial(_logits, model), state.variables, images)
+                full = _gradient_cost(everything, state, images, classes)
+                network.update(forward=forward, full=full)
+            return {"step": _gradient_cost(mine, state, features, classes), **network}
         except ValueError:
             return {}
 

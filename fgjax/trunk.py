@@ -29,7 +29,7 @@ def start_of(model: Model, assignment: Mapping[str, str], phase: Phase) -> str |
     if phase.views is None:
         return None
     trained = groups.levels_of(assignment, phase.groups)
-    return feature_cache.boundary(trained, model.recognizer.backbone.levels)
+    return feature_cache.boundary(trained, model.recognizer.backbone)
 
 
 def compiled_trunk(model: Model, phase: Phase, start: str, mesh: Any) -> feature_cache.Trunk:
@@ -169,8 +169,8 @@ def stored_bytes(
 
 def _key(config, model, source, phase, state, start) -> str:
     """Names a cache by everything that its content depends on."""
-    levels = model.recognizer.backbone.levels
-    before = levels if start == "merge" else levels[: levels.index(start)]
+    depths = model.recognizer.backbone.depths
+    before = depths if start == "merge" else depths[: depths.index(start)]
     frozen = {
         path: leaf
         for path, leaf in groups.flatten(state.variables).items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from fgjax.models.backbones.base import Backbone
 from fgjax.models.recognizer import Recognizer
 
 Features = dict[str, np.ndarray]  # level -> [n, views, h, w, c]
 Trunk = Callable[[Any, Mapping[str, Any]], Any]  # (variables, batch with image and view) -> maps
 
 
-def boundary(trained: Collection[str], levels: Sequence[str]) -> str | None:
-    """Where a pass must start when ``trained`` groups train: the first trained level.
+def boundary(trained: Collection[str], backbone: Backbone) -> str | None:
+    """Where a pass must start when ``trained`` levels train.
 
-    "merge" if the whole backbone is frozen, None if nothing in front is.
+    The first of them, or the next stage before it at which the backbone can be entered; "merge" if
+    the whole backbone is frozen, None if a pass must start from the images.
     """
-    first = next((level for level in levels if level in trained), "merge")
-    return None if first == levels[0] else first
+    first = next((level for level in backbone.depths if level in trained), None)
+    if first is None:
+        return "merge"
+    before = backbone.depths[: backbone.depths.index(first) + 1]
+    return next((level for level in reversed(before) if level in backbone.entries), None)
 
 
 def kept_levels(recognizer: Recognizer, start: str) -> tuple[str, ...]:

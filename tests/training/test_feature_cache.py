@@ -7,16 +7,24 @@ import toy
 from fgjax import commands, trunk
 from fgjax.errors import UserError
 from fgjax.evaluation import results
+from fgjax.models import backbones
 from fgjax.training import feature_cache, inputs
-
-LEVELS = ("conv1", "conv2", "conv3")
 
 
 def test_a_pass_starts_at_the_first_level_that_trains():
-    assert feature_cache.boundary(("conv2", "head"), LEVELS) == "conv2"
-    assert feature_cache.boundary(("head", "conv3"), LEVELS) == "conv3"
-    assert feature_cache.boundary(("head",), LEVELS) == "merge"
-    assert feature_cache.boundary(("conv1",), LEVELS) is None
+    backbone = toy.build().backbone
+    assert feature_cache.boundary({"conv2", "head"}, backbone) == "conv2"
+    assert feature_cache.boundary({"head", "conv3"}, backbone) == "conv3"
+    assert feature_cache.boundary({"head"}, backbone) == "merge"
+    assert feature_cache.boundary({"conv1"}, backbone) is None
+
+
+def test_a_pass_starts_earlier_where_the_backbone_cannot_be_entered():
+    convnext = backbones.create("convnext_tiny")  # gives no conv2 to go on from
+    assert feature_cache.boundary({"conv3"}, convnext) == "conv2"
+    hrnet = backbones.create("hrnet_w18")  # its hierarchy is none of its stages
+    assert feature_cache.boundary({"conv5"}, hrnet) is None
+    assert feature_cache.boundary({"head"}, hrnet) == "merge"
 
 
 def test_kept_are_the_levels_that_the_rest_reads():
