@@ -200,6 +200,8 @@ def _apply_gradients(state, trained, gradients, settings):
     opt_state, new = dict(state.opt_state), {}
     for interval in settings.phase.intervals:
         group = interval.group
+        if not trained[group]:  # a part without parameters, or that the config leaves out
+            continue
         new[group], opt_state[group] = update(
             settings.optimizer,
             interval,

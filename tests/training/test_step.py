@@ -18,7 +18,9 @@ CROPS = Augmentation(scale=(0.5, 1.0), flip=0.5)
 EVERYTHING = Augmentation(
     scale=(0.5, 1.0), flip=0.5, brightness=0.2, contrast=0.2, erase=0.3, cutmix=1.0
 )
-ALL = [dict(name="all", train={g: 0.1 for g in ("conv1", "conv2", "conv3", "head")}, bn="train")]
+# The toy has no merge, and its pooling no parameters: empty groups train without complaint.
+GROUPS = ("conv1", "conv2", "conv3", "merge", "pooling", "head")
+ALL = [dict(name="all", train=dict.fromkeys(GROUPS, 0.1), bn="train")]
 HEAD = [dict(name="head", train={"head": 0.1})]
 
 
