@@ -187,7 +187,7 @@ class Blurred:
         """The exact evidence, behind the blur."""
         model = self.inner.model
         return model.recognizer.apply(
-            self.inner.variables,
+            jax.tree.map(jnp.asarray, self.inner.variables),
             self._entered(images)[1],
             classes,
             Context(dtype=model.dtype),

@@ -117,18 +117,18 @@ def test_files_lie_beside_the_page(run):
         assert picture.size[0] > 100
 
 
-def test_runs_are_set_side_by_side(tmp_path, cache, run):
-    folder, _ = run
-    other = tmp_path / "other"
-    content = analyzing.analyze_runs(
-        [str(other), str(folder.parent)], tiny_run.config(cache), False
+def test_runs_are_set_side_by_side(run, monkeypatch):
+    folder, content = run
+    asked = {}
+    monkeypatch.setattr(
+        analyzing, "_analyze", lambda where, config, check, beside: asked.update({where: beside})
     )
-    text = (other / "report" / "index.html").read_text()
-    assert 'id="comparison"' in text
-    assert "bare &lt;tiny&gt;" in text
-    # The same network and data: the same figures.
-    stored = json.loads((folder / "report.json").read_text())
-    assert page.plain(content)["levels"] == stored["levels"]
+    analyzing.analyze_runs([str(folder.parent.parent / "new"), str(folder.parent)], None, False)
+    (beside,) = asked.values()  # the report that is there is not made again
+    assert beside == [page.plain(content)]
+    text = page.sections.comparison(beside[0], [beside[0] | {"name": "a & b"}])
+    assert "a &amp; b" in text
+    assert text.count("<tr>") == 1 + 2 + 2 * 3 + len(content["causes"])
 
 
 def test_photos_without_families_or_parts(tmp_path, cache):
