@@ -17,7 +17,8 @@ Arguments:
     tiny: a narrow, truncated network without weights on a few small images, for tests.
 """
 
-from fgjax.config import chosen, default, model, parse_arguments
+from fgjax.config import chosen, default, model, parse_arguments, tiny
+from fgjax.finetune import recipes
 from fgjax.vocabulary import LEVELS
 
 POOLINGS = {
@@ -51,9 +52,10 @@ def get_config(arguments=""):
     )
     # VGG-16 as in the paper: every level, slowly.
     tuned = dict.fromkeys(LEVELS, 0.001) if vgg else dict.fromkeys(LEVELS[2:], 0.005)
-    head = dict(name="head", share=15, train={"head": 1.0}, decay=1e-5, views=("center", "flip"))
-    tune = dict(name="tune", share=8, train=tuned | {"head": 0.3}, decay=1e-5, warmup=0.1)
-    c.schedule = chosen({"both": (head, tune), "head": (head,)}, "phases", args["phases"])
+    phases = recipes.surgical(
+        tuned | {"head": 0.3}, first=dict(share=15, decay=1e-5), share=8, decay=1e-5, warmup=0.1
+    )
+    c.schedule = chosen({"both": phases, "head": phases[:1]}, "phases", args["phases"])
     c.train.epochs = float(sum(phase["share"] for phase in c.schedule))
     c.train.ema = 0.99
     c.train.augment = dict(scale=(0.35, 1.0), ratio=(0.75, 1.333), flip=0.5)
@@ -61,18 +63,3 @@ def get_config(arguments=""):
     c.evaluate.epochs = 4.0
     c.evaluate.after_phases = True
     return tiny(c) if args["tiny"] else c
-
-
-def tiny(c):
-    """The same two stages on synthetic birds, a minute on any machine."""
-    c.data.name = "synthetic_birds"
-    c.data.image_size = c.data.size = 64
-    c.data.counts = {"train": 5, "test": 2}
-    c.model.backbone = model("efficientnet_lite0", width=0.25, last="conv4", weights=None).backbone
-    c.model.pooling.levels = ("conv4",)
-    c.schedule = tuple(
-        dict(phase, share=1, train={k: v for k, v in phase["train"].items() if k != "conv5"})
-        for phase in c.schedule
-    )
-    c.train.epochs = float(len(c.schedule))
-    return c

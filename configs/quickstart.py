@@ -11,7 +11,8 @@ Arguments:
         machine, for tests.
 """
 
-from fgjax.config import default, model, parse_arguments
+from fgjax.config import default, model, parse_arguments, tiny
+from fgjax.finetune import recipes
 
 
 def get_config(arguments=""):
@@ -26,31 +27,15 @@ def get_config(arguments=""):
         pooling={"name": "compact_bilinear", "d": 8192},
         weights=None if args["weights"] == "none" else args["weights"],
     )
-    c.schedule = schedule({"conv4": 0.004, "conv5": 0.004, "head": 0.3})
+    c.schedule = recipes.surgical(
+        {"conv4": 0.004, "conv5": 0.004, "head": 0.3},
+        first=dict(share=30, decay=1e-5),
+        share=8,
+        decay=1e-4,
+        warmup=0.1,
+    )
     c.train.epochs = 38.0
     c.train.augment = dict(
         scale=(0.5, 1.0), ratio=(0.8, 1.25), flip=0.5, brightness=0.2, contrast=0.2
     )
     return tiny(c) if args["tiny"] else c
-
-
-def schedule(tuned, head_epochs=30, tune_epochs=8):
-    head = dict(
-        name="head", share=head_epochs, train={"head": 1.0}, decay=1e-5, views=("center", "flip")
-    )
-    return head, dict(name="middle", share=tune_epochs, train=tuned, decay=1e-4, warmup=0.1)
-
-
-def tiny(c):
-    c.data.image_size = c.data.size = 64
-    c.data.counts = {"train": 4, "test": 2}
-    c.model = model(
-        "efficientnet_lite0",
-        width=0.25,
-        last="conv3",
-        pooling={"name": "compact_bilinear", "levels": ("conv3",), "d": 256},
-        weights=None,
-    )
-    c.schedule = schedule({"conv3": 0.01, "head": 0.1}, head_epochs=2, tune_epochs=1)
-    c.train.epochs = 3.0
-    return c

@@ -13,6 +13,7 @@ from ml_collections import config_dict
 
 from fgjax.data import default_config as default_data
 from fgjax.errors import UserError
+from fgjax.vocabulary import LEVELS
 
 
 def default() -> ml_collections.ConfigDict:
@@ -162,6 +163,30 @@ def chosen(options: Mapping[str, Any], key: str, value: str) -> Any:
             f"the config argument {key} is {value!r}; choose one of {', '.join(options)}"
         )
     return options[value]
+
+
+def tiny(c: ml_collections.ConfigDict, last: str = "conv3") -> ml_collections.ConfigDict:
+    """The same experiment in seconds, for tests: what ``:tiny`` makes of a config.
+
+    A narrow EfficientNet-Lite0 without weights that ends at level ``last`` sees 64 pixels, of a few
+    synthetic birds unless the config reads photos of the user's own; where the schedule names a
+    deeper level, ``last`` trains.
+    """
+    c.data.image_size = c.data.size = 64
+    if c.data.name != "image_folder":
+        c.data.name = "synthetic_birds"
+        c.data.counts = {"train": 4, "test": 2}
+    c.model.backbone = model("efficientnet_lite0", weights=None, width=0.25, last=last).backbone
+    c.model.pooling.levels = (last,)
+    if "d" in c.model.pooling:
+        c.model.pooling.d = 256
+    deeper = LEVELS[LEVELS.index(last) + 1 :]
+    c.schedule = tuple(
+        phase | {"train": {last if g in deeper else g: r for g, r in phase["train"].items()}}
+        for phase in c.schedule
+    )
+    c.train.epochs = 3.0
+    return c
 
 
 def explained(error: BaseException) -> UserError:

@@ -44,14 +44,14 @@ def test_results_are_complete(run):
     assert len(found["params_digest"]) == 64
     assert min(found["seconds"], found["images_per_second"]) > 0
     assert found["evaluations"] == {"test": 1}
-    assert list(found["phases"]) == ["head", "middle"]
+    assert list(found["phases"]) == ["head", "tune"]
 
 
 def test_frozen_is_frozen_and_trained_is_trained(run):
     phases = results(run)["phases"]
     assert {"conv1", "conv2", "conv3", "conv3 (statistics)"} <= set(phases["head"]["frozen"])
-    assert {"conv1", "conv2", "conv3 (statistics)"} <= set(phases["middle"]["frozen"])
-    assert phases["middle"]["moved"]["conv3"] > 0
+    assert {"conv1", "conv2", "conv3 (statistics)"} <= set(phases["tune"]["frozen"])
+    assert phases["tune"]["moved"]["conv3"] > 0
     # Momentum for what trains, nothing for what does not: the head has 16 x (256 + 1) weights.
     assert phases["head"]["optimizer_bytes"] == 4 * 16 * (256 + 1)
 
@@ -149,9 +149,9 @@ def test_shares_of_the_locations_add_up_to_the_score(run):
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(cache, tmp_path):
     c = tiny_run.config(cache, epochs=6.0)
     c.train.checkpoint_epochs = 1.0
-    head, middle = c.schedule
-    c.schedule = (head, dict(middle, train={"conv3": 1e30, "head": 1e30}))
-    expected = "is (nan|inf) at step .*phase 'middle'.*last good checkpoint is kept"
+    head, tune = c.schedule
+    c.schedule = (head, dict(tune, train={"conv3": 1e30, "head": 1e30}))
+    expected = "is (nan|inf) at step .*phase 'tune'.*last good checkpoint is kept"
     with pytest.raises(UserError, match=expected):
         commands.train(c, str(tmp_path))
     assert checkpoints.steps(tmp_path)[-1] >= 16  # the end of the head phase
