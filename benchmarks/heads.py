@@ -100,7 +100,7 @@ def row(name: str, data: str, where: Path) -> str:
     rate = min(tried, key=lambda rate: tried[rate]["validation"]["nll"])
     found = trained(name, rate, 1, data, where)
     score, phase = found["validation"], found["phases"]["head"]
-    epoch = phase["steps"] * 16 / phase["images_per_second"] / 15
+    epoch = 16 * (phase["stop"] - phase["start"]) / phase["images_per_second"] / 15
     interval = f"{score['top1_low']:.3f} – {score['top1_high']:.3f}"
     cells = [name, f"{rate:g}", f"{score['top1']:.3f}", interval, f"{score['nll']:.2f}"]
     cells += [f"{parameters(name, found['classes']):,}", f"{epoch:.1f}", f"{found['peak_gib']:.1f}"]
