@@ -64,7 +64,8 @@ def layerwise(
     rate: float, gamma: float = 0.65, groups: Sequence[str] = (*LEVELS, "head")
 ) -> dict[str, float]:
     """Rates that fall by ``gamma`` a group, from ``rate`` of the last group down."""
-    return {group: rate * gamma**depth for depth, group in enumerate(reversed(groups))}
+    last = len(groups) - 1
+    return {group: rate * gamma ** (last - place) for place, group in enumerate(groups)}
 
 
 def discriminative(rate: float, groups: Sequence[str] = (*LEVELS, "head")) -> dict[str, float]:

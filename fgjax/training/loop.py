@@ -113,8 +113,8 @@ def run(plan: Plan, state: TrainState, manager: Any, watch: Watch) -> TrainState
                 continue
             phase, state = _enter(plan, phases, index, state, manager, watch)
             phases[index] = phase
-            step = following or compiler.submit(plan.compile, phase, _abstract(state))
-            step = step.result()
+            compiling = following or compiler.submit(plan.compile, phase, _abstract(state))
+            step = compiling.result()
             following = _compile_ahead(plan, phases, index + 1, state, compiler)
             state, phases[index:] = _run_phase(plan, phases, index, state, step, manager, watch)
     return state
