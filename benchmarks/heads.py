@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ class Entry(NamedTuple):
 
 HEADS = {
     "average": Entry({"name": "average"}, RAW),
-    "GeM": Entry({"name": "gem"}, RAW),
+    "GeM, p = 3": Entry({"name": "gem", "trainable": False}, RAW),
     "full bilinear": Entry({"name": "bilinear"}),
     "full bilinear, triangle": Entry({"name": "bilinear", "triangle": True}),
     "improved bilinear": Entry({"name": "improved_bilinear"}),
@@ -52,10 +53,15 @@ HEADS = {
 }
 
 
+def slug(name: str) -> str:
+    """A head's name as an argument and as a folder."""
+    return re.sub(r"\W+", "_", name)
+
+
 def get_config(arguments=""):
     """The experiment of one head, for ``python -m fgjax.main --config benchmarks/heads.py:...``."""
     args = parse_arguments(arguments, first="head", head="average", rate=1.0, seed=0)
-    entry = HEADS[args["head"].replace("_", " ").replace("+", ",")]
+    entry = HEADS[next(name for name in HEADS if slug(name) == args["head"])]
     c = default()
     c.seed = args["seed"]
     c.data.name = "cub200"
@@ -69,7 +75,7 @@ def get_config(arguments=""):
 
 def trained(name: str, rate: float, seed: int, data: str, where: Path) -> dict[str, Any]:
     """The results of one run, with its peak resident memory in GiB."""
-    folder = where / name.replace(" ", "_").replace(",", "+") / f"{rate}-{seed}"
+    folder = where / slug(name) / f"{rate}-{seed}"
     summary = folder / "summary.json"
     if not summary.exists():
         argument = f"{folder.parent.name},rate={rate},seed={seed}"
@@ -88,7 +94,7 @@ def trained(name: str, rate: float, seed: int, data: str, where: Path) -> dict[s
 
 def parameters(name: str, classes: int) -> int:
     """Parameters of the pooling and the head together."""
-    built = experiment.build_model(get_config(name.replace(" ", "_").replace(",", "+")), classes)
+    built = experiment.build_model(get_config(slug(name)), classes)
     shapes = jax.eval_shape(lambda: built.initialize(0))["params"]
     groups = [shapes.get(group, {}) for group in ("pooling", "head")]
     return sum(leaf.size for leaf in jax.tree.leaves(groups))
