@@ -61,9 +61,10 @@ def read(path: Path, phase: Phase) -> Snapshot | None:
         if header["phase"] != [phase.name, phase.start]:
             return None
         trained: dict[str, dict[str, np.ndarray]] = {group: {} for group in phase.groups}
-        for name in set(arrays.files) - {"header"}:
-            group, _, leaf = name.partition(":")
-            trained[group][leaf] = arrays[name]
+        for name in arrays.files:
+            if name != "header":
+                group, _, leaf = name.partition(":")
+                trained[group][leaf] = arrays[name]
     return Snapshot((phase.name, phase.start), header["frozen"], trained)
 
 
