@@ -22,7 +22,8 @@ from ml_collections import ConfigDict
 from fgjax import commands, experiment, main, trunk
 from fgjax.evaluation import results
 from fgjax.finetune import groups, resolve
-from fgjax.training import loop, parallel
+from fgjax.training import parallel
+from fgjax.training.state import initial_state
 
 
 def run() -> None:
@@ -60,7 +61,7 @@ def fill_seconds(config: ConfigDict, workdir: Path) -> float:
     config.train.feature_cache = "disk"
     data = experiment.load_data(config, "train")
     model = experiment.build_model(config, len(data.info.classes))
-    state = loop.initial_state(model.initialize(config.seed), False, {})
+    state = initial_state(model.initialize(config.seed), False, {})
     phase = resolve(config.schedule, 10)[0]
     assignment, mesh = groups.assign(state.params), parallel.make_mesh(config.train.devices)
     feed = trunk.batches(config, model, assignment, data.train, workdir, mesh)

@@ -19,7 +19,7 @@ from fgjax.finetune.intervals import Phase
 from fgjax.finetune.optimizer import trained_leaves
 from fgjax.training import checkpoints, loop, parallel
 from fgjax.training.logs import MetricLogger
-from fgjax.training.state import TrainState
+from fgjax.training.state import TrainState, initial_state
 
 
 def train(config: Config, folder: str) -> dict[str, Any]:
@@ -38,8 +38,8 @@ def train(config: Config, folder: str) -> dict[str, Any]:
     model = experiment.build_model(config, len(data.info.classes))
     workdir.write_recognizer(where, data.info, model.preprocessing, model.backbone_options)
     variables = model.initialize(config.seed)
-    start = loop.initial_state(variables, config.train.ema is not None, {})
-    state, recorded = loop.restored_state(where, start, rich.print)
+    start = initial_state(variables, config.train.ema is not None, {})
+    state, recorded = checkpoints.restored_state(where, start, rich.print)
 
     mesh = parallel.make_mesh(config.train.devices)
     apply = scoring.compiled_scores(model, config.evaluate.views, mesh)

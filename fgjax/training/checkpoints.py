@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
 
@@ -31,7 +32,9 @@ def manager(workdir: Path, keep_best: bool) -> ocp.CheckpointManager:
     best = None
     if keep_best:
         best = _top1
-        policies.append(preservation.BestN(get_metric_fn=best, n=1))
+        policies.append(
+            preservation.BestN(get_metric_fn=best, n=1, keep_checkpoints_without_metrics=False)
+        )
     options = ocp.CheckpointManagerOptions(
         best_fn=best,
         preservation_policy=preservation.AnyPreservationPolicy(policies),
@@ -106,6 +109,24 @@ def _read_item(folder: Path) -> Any:
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
+
+
+def restored_state(
+    workdir: Path, start: TrainState, say: Callable[[str], None]
+) -> tuple[TrainState, dict[str, Any] | None]:
+    """The state of the newest whole checkpoint and its record, or ``start`` and None.
+
+    Raises:
+        UserError: the checkpoint is of another architecture.
+    """
+    found = latest_whole(workdir, say)
+    if found is None:
+        return start, None
+    step, items, meta = found
+    check_same_tree(workdir, step, items, start)
+    say(f"resuming from step {step}")
+    empty = {"params": {}, "batch_stats": {}, "constants": {}, "opt_state": {}, "aux": {}}
+    return start.replace(step=np.int32(step), **{"ema": None} | empty | items), meta
 
 
 def latest_whole(

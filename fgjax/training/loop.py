@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from fgjax.errors import UserError
 from fgjax.evaluation.atomic import replacing
@@ -259,35 +258,3 @@ def _report(plan, phase, pending, watch):
     watch.progress(phase, number, values)
     if number % plan.log_every == 0 or number == phase.stop:
         watch.log(number, {"phase": phase.name, **values})
-
-
-def initial_state(variables: Mapping[str, Any], ema: bool, aux: Mapping[str, Any]) -> TrainState:
-    """The state before the first step."""
-    params, batch_stats = variables["params"], variables["batch_stats"]
-    return TrainState(
-        step=np.int32(0),
-        params=params,
-        batch_stats=batch_stats,
-        constants=variables["constants"],
-        opt_state={},
-        ema={"params": params, "batch_stats": batch_stats} if ema else None,
-        aux=dict(aux),
-    )
-
-
-def restored_state(
-    workdir: Path, start: TrainState, say: Callable[[str], None]
-) -> tuple[TrainState, dict[str, Any] | None]:
-    """The state of the newest whole checkpoint and its record, or ``start`` and None.
-
-    Raises:
-        UserError: the checkpoint is of another architecture.
-    """
-    found = checkpoints.latest_whole(workdir, say)
-    if found is None:
-        return start, None
-    step, items, meta = found
-    checkpoints.check_same_tree(workdir, step, items, start)
-    say(f"resuming from step {step}")
-    empty = {"params": {}, "batch_stats": {}, "constants": {}, "opt_state": {}, "aux": {}}
-    return start.replace(step=np.int32(step), **{"ema": None} | empty | items), meta

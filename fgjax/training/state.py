@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
+import numpy as np
 from jaxtyping import Array, Int
 
 
@@ -46,3 +48,17 @@ class TrainState:
 def variables(params: Any, batch_stats: Any, constants: Any) -> dict[str, Any]:
     """The Linen variable collections of a recogniser."""
     return {"params": params, "batch_stats": batch_stats, "constants": constants}
+
+
+def initial_state(variables: Mapping[str, Any], ema: bool, aux: Mapping[str, Any]) -> TrainState:
+    """The state before the first step."""
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    return TrainState(
+        step=np.int32(0),
+        params=params,
+        batch_stats=batch_stats,
+        constants=variables["constants"],
+        opt_state={},
+        ema={"params": params, "batch_stats": batch_stats} if ema else None,
+        aux=dict(aux),
+    )

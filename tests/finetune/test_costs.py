@@ -12,7 +12,8 @@ from fgjax.finetune import groups, optimizer
 from fgjax.models import backbones, heads, pooling, recognizer
 from fgjax.models.context import Context
 from fgjax.preprocessing import Preprocessing
-from fgjax.training import feature_cache, loop, objectives
+from fgjax.training import feature_cache, objectives
+from fgjax.training.state import initial_state
 from fgjax.training.step import StepSettings
 from fgjax.vocabulary import LEVELS
 
@@ -38,7 +39,7 @@ def _model(name):
     )
     images = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), np.float32)
     variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, Context()), images)
-    state = loop.initial_state({"constants": {}} | dict(variables), False, {})
+    state = initial_state({"constants": {}} | dict(variables), False, {})
     model = SimpleNamespace(
         recognizer=module, preprocessing=Preprocessing(image_size=SIZE), dtype=np.float32
     )

@@ -14,7 +14,8 @@ from fgjax.models.backbones.base import Backbone
 from fgjax.models.context import Context
 from fgjax.models.layers import ConvBN
 from fgjax.preprocessing import Preprocessing
-from fgjax.training import inputs, loop, objectives
+from fgjax.training import inputs, objectives
+from fgjax.training import state as training_state
 from fgjax.training.step import StepSettings
 
 SIZE, CLASSES = 16, 4
@@ -40,7 +41,7 @@ def initial_state(module, seed=0, ema=False):
     images = np.zeros((1, SIZE, SIZE, 3), np.float32)
     variables = jax.jit(lambda key: module.init(key, images, Context()))(jax.random.key(seed))
     variables = {"constants": {}} | dict(variables)
-    return loop.initial_state(variables, ema, {})
+    return training_state.initial_state(variables, ema, {})
 
 
 def settings(module, state, schedule, steps=5, augmentation=None, **changes):

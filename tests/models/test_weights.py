@@ -21,7 +21,7 @@ from fgjax.models.weights import files, parity, sources, tables
 from fgjax.models.weights.__main__ import main
 from fgjax.preprocessing import Preprocessing
 from fgjax.training import checkpoints
-from fgjax.training.loop import initial_state
+from fgjax.training.state import initial_state
 from fgjax.vocabulary import LEVELS
 
 NAME = "vgg11"
