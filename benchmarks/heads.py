@@ -42,14 +42,14 @@ HEADS = {
     "GeM, p = 3": Entry({"name": "gem", "trainable": False}, RAW),
     "full bilinear": Entry({"name": "bilinear"}),
     "full bilinear, triangle": Entry({"name": "bilinear", "triangle": True}),
-    "improved bilinear": Entry({"name": "improved_bilinear"}),
-    "iSQRT-COV": Entry({"name": "isqrt_cov"}, RAW),
     "compact, Tensor Sketch 8192": Entry({"name": "compact_bilinear"}),
     "compact, Random Maclaurin 8192": Entry({"name": "compact_bilinear", "sketch": "maclaurin"}),
     "low-rank bilinear": Entry({"name": "low_rank_bilinear"}, head="low_rank_bilinear"),
     "MLB 1024": Entry({"name": "factorized_bilinear"}),
     "MFB 1024, 5 factors": Entry({"name": "factorized_bilinear", "factors": 5}),
     "hierarchical, conv3-conv5": Entry({"name": "hierarchical_bilinear"}),
+    "iSQRT-COV": Entry({"name": "isqrt_cov"}, RAW),
+    "improved bilinear": Entry({"name": "improved_bilinear"}),
 }
 
 

@@ -53,6 +53,7 @@ def patches(
     side: int = 56,
 ) -> Picture:
     """One row per unit: what it responded to most, cropped to its effective receptive field."""
+    columns = min(columns, len(top.index))
     tiles = [
         resize(
             geometry.crop(
