@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -95,7 +96,7 @@ def level_info(backbone: str | Backbone, image_size: int = 224) -> dict[str, Lev
         inputs = stages[step.name]
     return {
         level: LevelInfo(
-            stride=round(image_size / maps.shape[1]),
+            stride=2 ** round(math.log2(image_size / maps.shape[1])),  # sides may leave a rest
             channels=maps.shape[-1],
             size=maps.shape[1],
             parameters=sum(x.size for x in jax.tree.leaves(variables["params"].get(level, {}))),
