@@ -17,7 +17,7 @@ from fgjax.evaluation import predictions, results
 from fgjax.finetune import groups
 from fgjax.finetune.intervals import Phase
 from fgjax.finetune.optimizer import trained_leaves
-from fgjax.training import checkpoints, loop, parallel
+from fgjax.training import checkpoints, loop, objectives, parallel
 from fgjax.training.logs import MetricLogger
 from fgjax.training.state import TrainState, initial_state
 
@@ -38,7 +38,10 @@ def train(config: Config, folder: str) -> dict[str, Any]:
     model = experiment.build_model(config, len(data.info.classes))
     workdir.write_recognizer(where, data.info, model.preprocessing, model.backbone_options)
     variables = model.initialize(config.seed)
-    start = initial_state(variables, config.train.ema is not None, {})
+    carried = objectives.carried_at_start(
+        config.train.objective.name, len(data.info.classes), model.embedding_width(variables)
+    )
+    start = initial_state(variables, config.train.ema is not None, carried)
     state, recorded = checkpoints.restored_state(where, start, rich.print)
 
     mesh = parallel.make_mesh(config.train.devices)

@@ -59,6 +59,15 @@ class Model:
             variables = weights.assign(self.source, self.backbone, variables)
         return {"batch_stats": {}, "constants": {}} | dict(variables)
 
+    def embedding_width(self, variables: Mapping[str, Any]) -> int:
+        """Length of the vector that the head reads."""
+        size = self.preprocessing.image_size
+        images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+        outputs = jax.eval_shape(
+            lambda v, x: self.recognizer.apply(v, x, Context()), variables, images
+        )
+        return outputs.embedding.shape[-1]
+
 
 def build_model(config: ml_collections.ConfigDict, classes: int) -> Model:
     """The recogniser of ``config.model``, its pretrained weights read but not yet assigned.

@@ -72,6 +72,19 @@ class Recognizer(nn.Module):
         """The backbone alone: what a frozen trunk computes and a cache stores."""
         return self.backbone(images, ctx)
 
+    def reclassify(
+        self,
+        inputs: tuple[Hierarchy, dict[str, Float[Array, "b h w m"]]],
+        ctx: Context,
+        start: str | None = None,
+    ) -> Float[Array, "b k"]:
+        """The logits of (merged maps, attention maps): what other attention would have decided."""
+        del start
+        merged, maps = inputs
+        chosen = tuple(merged[level] for level in self.pooling.levels)
+        embedding = self.pooling(self.head.stem(chosen, ctx.at("head")), ctx.at("pooling"), maps)
+        return self.head(embedding, ctx.at("head"))
+
     def contributions(
         self,
         inputs: Float[Array, "b h w 3"] | Hierarchy,

@@ -1,37 +1,19 @@
-"""Objectives: what a step minimises, as functions.
-
-An objective is ``(apply, params, batch, key) -> (losses, Aux)``. ``apply(params, inputs)`` runs
-the recogniser in the phase's context and returns ``(outputs, batch_stats)``; ``batch`` holds
-``inputs``, ``targets`` and ``label``; ``losses`` has one value per example, so that the step can
-take the same masked mean on any number of devices.
-"""
+"""Objectives: what a step minimises, as functions. ``base`` says what an objective is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 
 from fgjax.errors import UserError
 from fgjax.ops import losses
-
-
-class Aux(NamedTuple):
-    """What an objective hands on besides its losses.
-
-    Attributes:
-        batch_stats: the batch-norm statistics after the pass.
-        metrics: per-example values to average and log.
-        carried: new ``state.aux``, e.g. running feature centres.
-    """
-
-    batch_stats: Any
-    metrics: dict[str, Any]
-    carried: dict[str, Any]
-
-
-Objective = Callable[..., tuple[Any, Aux]]
+from fgjax.training.objectives.base import Aux, Objective, correct
+from fgjax.training.objectives.cal import cal
+from fgjax.training.objectives.centers import center_loss, initial_centers
+from fgjax.training.objectives.mutual_channel import mutual_channel
+from fgjax.training.objectives.pairwise_confusion import pairwise_confusion
+from fgjax.training.objectives.wsdan import wsdan
 
 
 def cross_entropy(*, class_weights: tuple[float, ...] | None = None) -> Objective:
@@ -42,14 +24,21 @@ def cross_entropy(*, class_weights: tuple[float, ...] | None = None) -> Objectiv
         del key, axis_name
         outputs, batch_stats = apply(params, batch["inputs"])
         values = losses.cross_entropy(outputs.logits, batch["targets"], weights)
-        correct = jnp.argmax(outputs.logits, -1) == jnp.argmax(batch["targets"], -1)
-        metrics = {"accuracy": correct.astype(jnp.float32)}
+        metrics = {"accuracy": correct(outputs.logits, batch["targets"])}
         return values, Aux(batch_stats, metrics, batch["carried"])
 
     return objective
 
 
-OBJECTIVES = {"cross_entropy": cross_entropy}
+OBJECTIVES = {
+    "cross_entropy": cross_entropy,
+    "center_loss": center_loss,
+    "pairwise_confusion": pairwise_confusion,
+    "mutual_channel": mutual_channel,
+    "wsdan": wsdan,
+    "cal": cal,
+}
+WITH_CENTERS = ("center_loss", "wsdan", "cal")
 
 
 def create(name: str, **options) -> Objective:
@@ -64,3 +53,14 @@ def create(name: str, **options) -> Objective:
         return OBJECTIVES[name](**options)
     except TypeError as error:
         raise UserError(f"the objective {name!r} does not take these options: {error}") from None
+
+
+def carried_at_start(name: str, classes: int, features: int) -> dict[str, Any]:
+    """What the objective carries from step to step, ``state.aux``, before the first one.
+
+    Args:
+        name: of the objective.
+        classes: number of classes.
+        features: width of the embedding.
+    """
+    return initial_centers(classes, features) if name in WITH_CENTERS else {}
