@@ -41,10 +41,10 @@ def open_by_name(config: ml_collections.ConfigDict) -> info.Dataset:
             f"TFDS has no data set {name!r}; its list is at "
             "https://www.tensorflow.org/datasets/catalog, and tfds.list_builders() prints it."
         ) from error
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError, AssertionError) as error:
         raise UserError(
-            f"TFDS cannot set up its data set {name!r} ({str(error).splitlines()[0]}); correct "
-            "data.name or choose another."
+            f"TFDS cannot set up its data set {name!r} ({_first_line(error)}); correct data.name "
+            "or choose another."
         ) from error
     _check_features(name, builder.info.features)
     _prepare(name, builder)
@@ -150,3 +150,13 @@ def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> None:
             f"{request.url if request else 'its site'} ({type(error).__name__}); check the "
             f"network, {elsewhere}."
         ) from error
+    except (AssertionError, OSError) as error:
+        # Such as archives that are to be placed by hand, or a disk that is full.
+        raise UserError(
+            f"The TFDS data set {name!r} cannot be prepared in {builder.data_path} "
+            f"({_first_line(error)}); put that right, {elsewhere}."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
