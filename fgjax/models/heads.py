@@ -163,12 +163,13 @@ def create(name: str, classes: int, expand: int | None = None, **options: Any) -
     Args:
         name: "linear", "cosine" or "low_rank_bilinear".
         classes: number of classes.
-        expand: width of a 1x1 convolution, batch norm and ReLU6 on the map before the pooling.
+        expand: width of EfficientNet's 1x1 convolution, batch norm (epsilon 1e-3) and ReLU6 on the
+            map before the pooling.
         **options: the head's own.
 
     Raises:
         UserError: an unknown name or option.
     """
     if expand is not None:
-        options["expand"] = ConvBN(expand, activation=relu6)
+        options["expand"] = ConvBN(expand, activation=relu6, epsilon=1e-3)
     return make("head", HEADS, name, {"classes": classes, **options})

@@ -10,6 +10,7 @@ size of the level they join. Levels that are not merged pass through untouched.
     bifpn         each level, strides unchanged                            features
     hrnet_concat  v1, v2: the finest only; v2p: each level                 see HRNetConcat
     hypercolumn   one level only                                           sum of the levels'
+    hrnet_head    conv2-conv5 added into conv5, HRNet's published head     2048
 
 Where one map stands for all merged levels the others leave the hierarchy, so that pooling one of
 them is an error and not a network that ignores its merge. With ``extra_levels`` a pyramid goes on
@@ -22,6 +23,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
+from fgjax.models.backbones.hrnet import ClassificationHead
 from fgjax.models.factory import make
 from fgjax.models.merges.bifpn import BiFPN
 from fgjax.models.merges.columns import HRNetConcat, Hypercolumn
@@ -33,6 +35,7 @@ MERGES: dict[str, Callable[..., nn.Module]] = {
     "bifpn": BiFPN,
     "hrnet_concat": HRNetConcat,
     "hypercolumn": Hypercolumn,
+    "hrnet_head": ClassificationHead,
 }
 
 

@@ -1,0 +1,45 @@
+"""HRNet-W18 on CUB-200-2011: the map of stride 4 stays to the end, and everything meets there.
+
+    python -m fgjax.main --config configs/cub_hrnet.py --config.data.dir=PATH/CUB_200_2011 \
+        --workdir runs/cub_hrnet
+
+The branches of four resolutions are brought to the finest and concatenated (HRNetV2, Wang et al.,
+TPAMI 2020), compact bilinear pooling reads them all, and stages 3 and 4 (conv4, conv5) are
+fine-tuned behind the head. A recipe to start from: it has not been trained at full size.
+
+Arguments:
+    size: side of the input in pixels.
+    weights: "default", a file, "hf:timm/NAME" or "none".
+    protocol: "develop" or "final".
+"""
+
+from fgjax.config import default, model, parse_arguments
+from fgjax.finetune import recipes
+
+
+def get_config(arguments=""):
+    args = parse_arguments(arguments, size=448, weights="default", protocol="develop")
+    c = default()
+    c.protocol = args["protocol"]
+    c.data.name = "cub200"
+    c.data.image_size = args["size"]
+    c.data.batch_size = 16
+    c.model = model(
+        "hrnet_w18",
+        merge={"name": "hrnet_concat", "levels": ("conv2", "conv3", "conv4", "conv5")},
+        pooling={"name": "compact_bilinear", "levels": ("conv2",), "d": 8192},
+        weights=None if args["weights"] == "none" else args["weights"],
+    )
+    new = {"merge": 0.3, "head": 0.3}
+    c.schedule = recipes.surgical(
+        {"conv4": 0.005, "conv5": 0.005} | new,
+        first=dict(share=15, train={"merge": 1.0, "head": 1.0}, decay=1e-5),
+        share=15,
+        decay=1e-5,
+        warmup=0.1,
+    )
+    c.train.epochs = 30.0
+    c.train.ema = 0.99
+    c.train.augment = dict(scale=(0.35, 1.0), ratio=(0.75, 1.333), flip=0.5)
+    c.train.checkpoint_epochs = c.evaluate.epochs = 5.0
+    return c
