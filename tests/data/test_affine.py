@@ -10,6 +10,7 @@ from fgjax.data import augment, pipeline, views
 from fgjax.ops import boxes
 
 CANVAS, SIZE = 64, 48
+augmented = jax.jit(augment.apply, static_argnums=(3, 4))
 SIZES = [(90, 140), (200, 110), (64, 64), (50, 75)]
 
 
@@ -73,7 +74,7 @@ def test_parts_follow_the_augmentation(dotted):
     batches = pipeline.train_batches(dotted, canvas=CANVAS, batch_size=64, seed=1)
     batch = next(batches)
     keys = jax.random.split(jax.random.key(0), 64)
-    images, affine = augment.apply(batch["image"], batch["affine"], keys, settings, SIZE)
+    images, affine = augmented(batch["image"], batch["affine"], keys, settings, SIZE)
     affine = np.asarray(affine)
     assert {-1, 1} == set(np.sign(affine[:, 1]))
     assert check_dots(images, affine, batch["parts"]) >= 30
@@ -83,7 +84,7 @@ def test_a_part_that_is_cut_off_is_no_longer_visible(dotted):
     settings = augment.Augmentation(scale=(0.1, 0.2))
     batch = next(pipeline.train_batches(dotted, canvas=CANVAS, batch_size=64, seed=1))
     keys = jax.random.split(jax.random.key(0), 64)
-    images, affine = augment.apply(batch["image"], batch["affine"], keys, settings, SIZE)
+    images, affine = augmented(batch["image"], batch["affine"], keys, settings, SIZE)
     parts = boxes.map_parts(np.asarray(affine), batch["parts"], SIZE)
     brightest = np.asarray(images).max((1, 2, 3))
     assert (brightest[parts[:, 0, 2] == 1] > 200).all()
@@ -101,7 +102,7 @@ def test_boxes_follow_crop_resize_and_flip(source_of):
     settings = augment.Augmentation(scale=(0.7, 1.0), ratio=(0.8, 1.25), flip=0.5)
     batch = next(pipeline.train_batches(source, canvas=CANVAS, batch_size=32, seed=0))
     keys = jax.random.split(jax.random.key(1), 32)
-    moved, affine = augment.apply(batch["image"], batch["affine"], keys, settings, SIZE)
+    moved, affine = augmented(batch["image"], batch["affine"], keys, settings, SIZE)
     expected = boxes.map_boxes(np.asarray(affine), batch["box"]).clip(0, SIZE)
     for image, box in zip(np.asarray(moved)[..., 0] > 127, expected, strict=True):
         rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))

@@ -192,8 +192,11 @@ def mixable():
     return np.tile(values[:, None, None, None], (1, SIDE, SIDE, 3)), np.eye(64, dtype=np.float32)
 
 
+mix = jax.jit(augment.mix, static_argnums=3)
+
+
 def mixed(mixable, seed=0, **settings):
-    images, targets = augment.mix(*mixable, keys(64, seed), Augmentation(**settings))
+    images, targets = mix(*mixable, keys(64, seed), Augmentation(**settings))
     return np.asarray(images), np.asarray(targets)
 
 
