@@ -56,6 +56,7 @@ def learning_curves(
             _draw_curve(axes, rows, metric, label=name, color=color)
         _shade_phases(axes, rows)
         _plain(axes)
+        axes.set_xlim(left=0)
         axes.set(xlabel="Step", ylabel=panel)
         axes.legend(frameon=False)
     return figure
