@@ -37,9 +37,9 @@ def test_compiled_ahead_is_compiled_once_and_takes_the_real_arrays(mode):
 
 def test_every_phase_compiles_its_step_exactly_once(tmp_path, tmp_path_factory, caplog):
     c = tiny_run.config(tmp_path_factory.mktemp("cache"), "develop", epochs=6.0)
-    head, middle = c.schedule
-    last = dict(middle, name="last", train={"conv2": 0.01, "head": 0.1}, views=("center",))
-    c.schedule = (head, middle, last)
+    head, tune = c.schedule
+    last = dict(tune, name="last", train={"conv2": 0.01, "head": 0.1}, views=("center",))
+    c.schedule = (head, tune, last)
     # The flag and not the context manager, which does not reach the thread that compiles.
     jax.config.update("jax_log_compiles", True)
     try:
@@ -50,4 +50,4 @@ def test_every_phase_compiles_its_step_exactly_once(tmp_path, tmp_path_factory, 
     said = [r.getMessage() for r in caplog.records]
     compiled = [text for text in said if text.startswith("Compiling") and "train_step" in text]
     assert len(compiled) == 3, compiled
-    assert list(results.read(tmp_path)["phases"]) == ["head", "middle", "last"]
+    assert list(results.read(tmp_path)["phases"]) == ["head", "tune", "last"]
