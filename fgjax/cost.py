@@ -78,8 +78,9 @@ def _gradient_cost(settings: StepSettings, state: TrainState, inputs: Any, class
 
 
 def _every_group(phase: Phase, assignment: Mapping[str, str]) -> Phase:
+    span = phase.start, phase.stop
     intervals = tuple(
-        Interval(group, phase.start, phase.stop, 1.0, 0.0, "affine", "constant", 0)
+        Interval(group, *span, 1.0, 0.0, "affine", "constant", 0, *span)
         for group in dict.fromkeys(assignment.values())
     )
     return dataclasses.replace(phase, intervals=intervals)

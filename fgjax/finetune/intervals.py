@@ -27,6 +27,8 @@ class Interval(NamedTuple):
         bn: batch-norm mode: "frozen", "affine", "train", or switches joined by "+".
         shape: "constant", "cosine" (to zero) or "linear" (to zero).
         warmup: steps over which the rate rises linearly from zero.
+        origin: step at which the rate's curve (warm-up, then its shape) begins.
+        end: step at which the curve ends.
     """
 
     group: str
@@ -37,6 +39,8 @@ class Interval(NamedTuple):
     bn: str
     shape: str
     warmup: int
+    origin: int
+    end: int
 
     @property
     def switches(self) -> tuple[str, ...]:
@@ -78,8 +82,8 @@ class Phase:
 
 def rate_at(interval: Interval, step: Int[Array, ""]) -> Float[Array, ""]:
     """Learning rate of an interval at a step of the run: linear warm-up, then its shape."""
-    done = jnp.asarray(step - interval.start, jnp.float32)
-    length = interval.stop - interval.start
+    done = jnp.asarray(step - interval.origin, jnp.float32)
+    length = interval.end - interval.origin
     progress = jnp.clip((done - interval.warmup) / max(length - interval.warmup, 1), 0.0, 1.0)
     factor = {
         "constant": jnp.ones_like(progress),
@@ -93,21 +97,30 @@ def rate_at(interval: Interval, step: Int[Array, ""]) -> Float[Array, ""]:
 def stopped(phases: Sequence[Phase], step: int) -> list[Phase]:
     """The phases from one that ended at ``step`` on: it is cut, the later ones come earlier.
 
-    Their lengths stay, so that the run ends earlier. What the cut phase's rates were does not
-    change: its intervals keep their planned length.
+    Their lengths stay, so that the run ends earlier. A rate's curve that began before the cut goes
+    on as planned; one of a later phase begins earlier with it.
     """
     first, *later = phases
-    earlier = first.stop - step
     return [
         dataclasses.replace(first, stop=step),
-        *(_moved(phase, -earlier) for phase in later),
+        *(_moved(phase, step - first.stop, first.stop) for phase in later),
     ]
 
 
-def _moved(phase: Phase, by: int) -> Phase:
-    intervals = tuple(i._replace(start=i.start + by, stop=i.stop + by) for i in phase.intervals)
+def _moved(phase: Phase, by: int, cut: int) -> Phase:
+    """The phase ``by`` steps later, with the curves that begin at ``cut`` or after it."""
+
+    def moved(i: Interval) -> Interval:
+        shift = by if i.origin >= cut else 0
+        return i._replace(
+            start=i.start + by, stop=i.stop + by, origin=i.origin + shift, end=i.end + shift
+        )
+
     return dataclasses.replace(
-        phase, start=phase.start + by, stop=phase.stop + by, intervals=intervals
+        phase,
+        start=phase.start + by,
+        stop=phase.stop + by,
+        intervals=tuple(map(moved, phase.intervals)),
     )
 
 

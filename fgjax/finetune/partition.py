@@ -14,6 +14,7 @@ interval and after its last.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -64,14 +65,9 @@ def partitioned(
         batch_norm: paths of batch-norm scales and biases, which train only where ``bn`` says so.
 
     Raises:
-        UserError: a phase that only a run can resolve.
+        UserError: a phase that only a run can resolve, or one that begins before another ends.
     """
-    for phase in schedule:
-        if phase.auto or phase.patience or phase.restore_best:
-            raise UserError(
-                f"phase {phase.name!r} depends on the run; give it rates and a length, without "
-                "auto, patience and restore_best"
-            )
+    _check(schedule)
     optimizer = _with_decay(base_optimizer)
 
     def split(tree, reference):
@@ -109,6 +105,21 @@ def partitioned(
         return trees.like(params, updates), PartitionedState(state.step + 1, states)
 
     return optax.GradientTransformation(init, update)
+
+
+def _check(schedule: Sequence[Phase]) -> None:
+    for phase in schedule:
+        if phase.auto or phase.patience or phase.restore_best:
+            raise UserError(
+                f"phase {phase.name!r} depends on the run; give it rates and a length, without "
+                "auto, patience and restore_best"
+            )
+    for before, phase in itertools.pairwise(sorted(schedule, key=lambda phase: phase.start)):
+        if phase.start < before.stop:
+            raise UserError(
+                f"the phases {before.name!r} and {phase.name!r} overlap: the first ends at step "
+                f"{before.stop}, the second begins at step {phase.start}; let it begin later"
+            )
 
 
 def _with_decay(base: Optimizer | optax.GradientTransformation) -> Optimizer:

@@ -11,9 +11,13 @@ A phase is a mapping::
 ``steps`` instead fix its length, and the shares divide what is left. ``train`` names the groups
 that train; every other group is frozen: its parameters and its batch-norm statistics stay bitwise
 as they are. A group's value is its base rate, or a mapping with ``rate`` and, where it differs from
-the phase's, ``decay``, ``shape``, ``warmup`` (a share of the phase) and ``bn``: "frozen", "affine",
-"train", or any of the switches affine, batch and update joined by "+". If ``bn`` is not given, the
-backbone's levels keep their pretrained statistics and newly made parts train theirs.
+the phase's, ``decay``, ``shape``, ``warmup``, ``clock`` and ``bn``: "frozen", "affine", "train", or
+any of the switches affine, batch and update joined by "+". If ``bn`` is not given, the backbone's
+levels keep their pretrained statistics and newly made parts train theirs.
+
+``clock`` says which steps the rate's curve spans, its warm-up (a share of the curve) and then its
+shape: those of the "phase", those since the group's "unfreeze" (the phases without a gap in which
+it trains), or those of the whole "run".
 
 What only the run can tell: ``auto="rgn"`` or ``"snr"`` scales the rates by a rule of
 ``fgjax.finetune.automatic`` over the phase's first ``batches`` batches, ``patience`` ends the phase
@@ -32,7 +36,8 @@ from fgjax.finetune.intervals import BATCH_NORM, SHAPES, SWITCHES, Interval, Pha
 from fgjax.vocabulary import GROUPS, LEVELS
 
 AUTO = ("rgn", "snr")
-OPTIONS = ("rate", "decay", "bn", "shape", "warmup")
+CLOCKS = ("phase", "unfreeze", "run")
+OPTIONS = ("rate", "decay", "bn", "shape", "warmup", "clock")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +51,7 @@ class PhaseSpec:
     steps: int | None = None
     shape: str = "cosine"
     warmup: float = 0.0
+    clock: str = "phase"
     decay: float = 0.0
     bn: str | None = None
     views: Sequence[str] | None = None
@@ -81,31 +87,64 @@ def _phase_spec(entry: Mapping[str, Any] | PhaseSpec) -> PhaseSpec:
         ) from None
 
 
-def _interval(
-    spec: PhaseSpec, group: str, value: Any, start: int, stop: int, groups: Sequence[str]
-) -> Interval:
-    options = dict(value) if isinstance(value, Mapping) else {"rate": value}
+def _options(spec: PhaseSpec, group: str, groups: Sequence[str]) -> dict[str, Any]:
+    """A group's options in a phase, checked; what it does not say is the phase's."""
+    value = spec.train[group]
+    given = dict(value) if isinstance(value, Mapping) else {"rate": value}
     where = f"group {group!r} of phase {spec.name!r}"
     if group not in groups:
         raise UserError(f"{where} does not exist; the groups are {', '.join(groups)}")
-    if "rate" not in options:
+    if "rate" not in given:
         raise UserError(f"{where} has no base rate; give it `rate`")
-    if unknown := set(options) - set(OPTIONS):
+    if unknown := set(given) - set(OPTIONS):
         raise UserError(
             f"{where} has unknown options {sorted(unknown)}; it takes {', '.join(OPTIONS)}"
         )
-    rate, shape = options["rate"], options.get("shape", spec.shape)
-    warmup = options.get("warmup", spec.warmup)
+    common = {key: getattr(spec, key) for key in OPTIONS if key != "rate"}
+    options = common | given
+    rate, warmup = options["rate"], options["warmup"]
     if not isinstance(rate, int | float) or not rate > 0:
         raise UserError(f"{where} has rate {rate!r}; it must be a positive number")
     if not 0 <= warmup <= 1:
-        raise UserError(f"{where} has warmup {warmup}; it is a share of the phase, 0 to 1")
-    if shape not in SHAPES:
-        raise UserError(f"{where} has shape {shape!r}; choose one of {', '.join(SHAPES)}")
-    bn = _batch_norm(options.get("bn") or spec.bn, group, where)
-    decay = float(options.get("decay", spec.decay))
-    warmup_steps = round(warmup * (stop - start))
-    return Interval(group, start, stop, float(rate), decay, bn, shape, warmup_steps)
+        raise UserError(f"{where} has warmup {warmup}; it is a share of the rate's curve, 0 to 1")
+    for key, known in (("shape", SHAPES), ("clock", CLOCKS)):
+        if options[key] not in known:
+            raise UserError(f"{where} has {key} {options[key]!r}; choose one of {', '.join(known)}")
+    return options | {"bn": _batch_norm(options["bn"], group, where)}
+
+
+def _interval(
+    specs: Sequence[PhaseSpec], index: int, group: str, bounds: Sequence[int], groups: Sequence[str]
+) -> Interval:
+    options = _options(specs[index], group, groups)
+    origin, end = _curve(options["clock"], specs, index, group, bounds)
+    return Interval(
+        group,
+        start=bounds[index],
+        stop=bounds[index + 1],
+        rate=float(options["rate"]),
+        decay=float(options["decay"]),
+        bn=options["bn"],
+        shape=options["shape"],
+        warmup=round(options["warmup"] * (end - origin)),
+        origin=origin,
+        end=end,
+    )
+
+
+def _curve(
+    clock: str, specs: Sequence[PhaseSpec], index: int, group: str, bounds: Sequence[int]
+) -> tuple[int, int]:
+    """The steps at which the rate's curve begins and ends."""
+    if clock == "run":
+        return bounds[0], bounds[-1]
+    first = last = index
+    if clock == "unfreeze":
+        while first > 0 and group in specs[first - 1].train:
+            first -= 1
+        while last + 1 < len(specs) and group in specs[last + 1].train:
+            last += 1
+    return bounds[first], bounds[last + 1]
 
 
 def _batch_norm(bn: str | None, group: str, where: str) -> str:
@@ -153,19 +192,16 @@ def resolve(
     return tuple(
         Phase(
             name=spec.name,
-            start=start,
-            stop=stop,
-            intervals=tuple(
-                _interval(spec, group, value, start, stop, groups)
-                for group, value in spec.train.items()
-            ),
+            start=bounds[i],
+            stop=bounds[i + 1],
+            intervals=tuple(_interval(specs, i, group, bounds, groups) for group in spec.train),
             views=tuple(spec.views) if spec.views is not None else None,
             auto=spec.auto,
             batches=spec.batches,
             patience=spec.patience,
             restore_best=spec.restore_best,
         )
-        for spec, start, stop in zip(specs, bounds, bounds[1:], strict=False)
+        for i, spec in enumerate(specs)
     )
 
 

@@ -41,13 +41,16 @@ def test_a_rule_that_has_nothing_to_go_by_says_so(head):
 
 
 def test_a_phase_that_settles_early_brings_the_later_ones_forward():
+    run = dict(rate=1.0, clock="run")
     first, second = resolve(
-        [dict(name="a", train={"head": 1.0}), dict(name="b", train={"conv5": 1.0})], 20
+        [dict(name="a", train={"head": 1.0}), dict(name="b", train={"conv5": 1.0, "conv4": run})],
+        20,
     )
     cut, moved = stopped((first, second), 6)
     assert (cut.start, cut.stop, moved.start, moved.stop) == (0, 6, 6, 16)
     # The rates of the first go on as planned; those of the second start with it.
-    assert (cut.intervals, moved.intervals[0].start) == (first.intervals, 6)
+    assert cut.intervals == first.intervals
+    assert [(i.start, i.origin, i.end) for i in moved.intervals] == [(6, 6, 16), (6, 0, 20)]
     assert from_record(json.loads(json.dumps(to_record((cut, moved))))) == (cut, moved)
 
 

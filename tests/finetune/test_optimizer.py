@@ -11,7 +11,7 @@ from fgjax.finetune.schedule import resolve
 
 LEAVES = {"head/kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "head/bias": jnp.array([1.0, 2.0])}
 # A rate that float32 holds exactly.
-INTERVAL = Interval("head", 0, 100, 0.125, 0.01, "train", "constant", 0)
+INTERVAL = Interval("head", 0, 100, 0.125, 0.01, "train", "constant", 0, 0, 100)
 
 
 def _gradients(step):

@@ -21,7 +21,7 @@ def test_phases_divide_the_run_by_their_shares():
     head, tune = resolve((HEAD, TUNE), 80)
     assert (head.start, head.stop, tune.start, tune.stop) == (0, 60, 60, 80)
     assert head.views == ("center", "flip")
-    assert head.intervals == (Interval("head", 0, 60, 1.0, 1e-4, "train", "cosine", 0),)
+    assert head.intervals == (Interval("head", 0, 60, 1.0, 1e-4, "train", "cosine", 0, 0, 60),)
     assert tune.groups == ("conv4", "conv5", "head")
     assert [i.bn for i in tune.intervals] == ["frozen", "train", "train"]
     assert [i.warmup for i in tune.intervals] == [10, 10, 10]
@@ -42,9 +42,36 @@ def test_every_phase_has_a_step(total):
     ],
 )
 def test_rates_rise_and_fall(shape, expected):
-    interval = Interval("head", 10, 16, 0.4, 0.0, "train", shape, 2)
+    interval = Interval("head", 10, 16, 0.4, 0.0, "train", shape, 2, 10, 16)
     rates = [float(rate_at(interval, np.int32(step))) for step in range(10, 16)]
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("clock", "curves"),
+    [
+        ("phase", [(0, 4), (4, 12), (12, 20), (20, 24)]),
+        ("unfreeze", [(0, 4), (4, 20), (4, 20), (20, 24)]),
+        ("run", [(0, 24)] * 4),
+    ],
+)
+def test_a_rate_counts_from_where_its_clock_says(clock, curves):
+    trained = [("head", 4), ("conv5", 8), ("conv5", 8), ("head", 4)]
+    phases = resolve(
+        [
+            dict(name=str(i), steps=steps, train={group: 1.0}, shape="linear", clock=clock)
+            for i, (group, steps) in enumerate(trained)
+        ],
+        24,
+    )
+    for phase, (origin, end) in zip(phases, curves, strict=True):
+        [interval] = phase.intervals
+        assert (interval.origin, interval.end) == (origin, end)
+        np.testing.assert_allclose(
+            rate_at(interval, np.int32(phase.start)),
+            1 - (phase.start - origin) / (end - origin),
+            rtol=1e-6,
+        )
 
 
 @pytest.mark.parametrize(
@@ -55,7 +82,8 @@ def test_rates_rise_and_fall(shape, expected):
         (({**HEAD, "train": {}},), "'head' freezes every group"),
         (({**HEAD, "share": 0},), "share 0; it must be positive"),
         (({**HEAD, "shape": "step"},), "choose one of constant, cosine, linear"),
-        (({**HEAD, "warmup": 3},), "a share of the phase"),
+        (({**HEAD, "warmup": 3},), "a share of the rate's curve"),
+        (({**HEAD, "clock": "epoch"},), "'epoch'; choose one of phase, unfreeze, run"),
         (({**HEAD, "length": 3},), "a phase has a name, `train`, and of these: name"),
         (({**HEAD, "train": {"conv9": 1.0}},), "'conv9' of phase 'head' does not exist"),
         (({**HEAD, "train": {"head": {"decay": 1.0}}},), "no base rate"),
