@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from fgjax import console
 from fgjax.data import Source, pipeline
+from fgjax.errors import UserError
 from fgjax.evaluation import confusions, metrics, predictions
 from fgjax.evaluation import views as test_views
 from fgjax.experiment import Model
@@ -26,14 +27,29 @@ def compiled_scores(model: Model, views: Sequence[str], mesh: Any) -> Apply:
     views = test_views.resolve(views)
 
     def forward(variables, images):
-        def logits(crops):
+        def outputs(crops):
             inputs_ = inputs.as_float(crops, model.preprocessing)
-            return model.recognizer.apply(variables, inputs_, context).logits
+            return model.recognizer.apply(variables, inputs_, context)
 
-        return test_views.averaged(logits, views, model.preprocessing.image_size)(images)
+        network = test_views.averaged(
+            lambda crops: outputs(crops).logits,
+            views,
+            model.preprocessing.image_size,
+            attend=lambda crops: _maps(outputs(crops).maps),
+        )
+        return network(images)
 
     compiled = parallel.compile_forward(forward, mesh)
     return lambda variables, images: compiled(variables, parallel.shard(images, mesh))
+
+
+def _maps(maps: Mapping[str, Float[Array, "b h w m"]]) -> Float[Array, "b h w m"]:
+    if not maps:
+        raise UserError(
+            "evaluate.views follows attention, and the recogniser makes no attention maps; "
+            "set model.attention.name to bilinear_attention, or leave that view out"
+        )
+    return next(iter(maps.values()))
 
 
 def predict_split(

@@ -1,7 +1,9 @@
 """Test-time views: the network's opinion, averaged over crops, mirror images and scales.
 
 A config declares them in one line, ``views = "ten_crop"`` or ``views = ("center", "flip@1.25")``.
-A view is a name of ``data.views.VIEWS``, with ``@scale`` if it is to be magnified.
+A view is a name of ``data.views.VIEWS``, with ``@scale`` if it is to be magnified; or "attention",
+the part of the centre view that the network's own attention maps fill, enlarged (WS-DAN, Hu et al.
+2019, section 3.4), with ``@threshold`` if that is not 0.1; or "attention_flip", its mirror image.
 """
 
 from __future__ import annotations
@@ -14,16 +16,20 @@ from jaxtyping import Array, Float, Num
 
 from fgjax.data import views as crops
 from fgjax.errors import UserError
+from fgjax.ops.attention_crop import attention_boxes, crop_and_resize
 
 PRESETS = {
     "single": ("center",),
     "mirrored": ("center", "flip"),
     "five_crop": crops.FIVE_CROP,
     "ten_crop": crops.TEN_CROP,
+    "attention_crop": ("center", "attention"),
 }
+FOLLOWING = {"attention": "center", "attention_flip": "flip"}  # what they look at first
 AVERAGES = ("probabilities", "logits")
 
 Apply = Callable[[Num[Array, "b s s 3"]], Float[Array, "b k"]]
+Attend = Callable[[Num[Array, "b s s 3"]], Float[Array, "b h w m"]]
 
 
 def resolve(views: str | Sequence[str]) -> tuple[str, ...]:
@@ -58,6 +64,8 @@ def cut(images: Num[Array, "b c c 3"], view: str, size: int) -> Num[Array, "b s 
         UserError: the images are too small for the view.
     """
     name, scale = _parse(view)
+    if name in FOLLOWING:
+        raise UserError(f"The view {view!r} follows attention, and is one of evaluate.views alone.")
     window, canvas = round(size / scale), images.shape[1]
     off_center = crops.VIEWS[name][:2] != crops.VIEWS["center"][:2]
     if window > canvas or (off_center and window == canvas):
@@ -72,8 +80,30 @@ def cut(images: Num[Array, "b c c 3"], view: str, size: int) -> Num[Array, "b s 
     return jax.image.resize(crop.astype(jnp.float32), shape, "bilinear")
 
 
+def attended(
+    images: Num[Array, "b c c 3"], view: str, size: int, attend: Attend
+) -> Float[Array, "b s s 3"]:
+    """The view that follows attention: the box that the mean of the attention maps fills.
+
+    Args:
+        images: as in :func:`cut`.
+        view: e.g. "attention" or "attention_flip@0.3"; static.
+        size: side of the network's input; static.
+        attend: attention maps of images of ``size`` pixels.
+    """
+    name, threshold = _parse(view)
+    seen = cut(images, FOLLOWING[name], size).astype(jnp.float32)
+    maps = attend(seen).mean(-1)
+    boxes = attention_boxes(maps, jnp.full(len(maps), threshold), (size, size))
+    return crop_and_resize(seen, boxes, (size, size))
+
+
 def averaged(
-    apply: Apply, views: Sequence[str], size: int, average: str = "probabilities"
+    apply: Apply,
+    views: Sequence[str],
+    size: int,
+    average: str = "probabilities",
+    attend: Attend | None = None,
 ) -> Apply:
     """The function that applies a network to every view and averages.
 
@@ -84,15 +114,22 @@ def averaged(
         views: what ``resolve`` returned.
         size: side of the network's input.
         average: "probabilities" (the result is the logarithm of their mean) or "logits".
+        attend: the network's attention maps, for the views that follow them.
 
     Raises:
         UserError: unknown kind of average; when called, images too small for a view.
     """
+
+    def look(images: Num[Array, "b c c 3"], view: str) -> Num[Array, "b s s 3"]:
+        if _parse(view)[0] in FOLLOWING:
+            return attended(images, view, size, attend)
+        return cut(images, view, size)
+
     if average not in AVERAGES:
         raise UserError(f"Cannot average {average!r}; choose from {', '.join(AVERAGES)}.")
 
     def apply_all(images: Num[Array, "b c c 3"]) -> Float[Array, "b k"]:
-        logits = jnp.stack([apply(cut(images, view, size)) for view in views]).astype(jnp.float32)
+        logits = jnp.stack([apply(look(images, view)) for view in views]).astype(jnp.float32)
         if average == "logits":
             return logits.mean(axis=0)
         log_p = jax.nn.log_softmax(logits, axis=-1)
@@ -102,13 +139,20 @@ def averaged(
 
 
 def _parse(view: str) -> tuple[str, float]:
-    name, _, scale = view.partition("@")
-    if name not in crops.VIEWS:
-        raise UserError(f"Unknown view {view!r}; choose from {', '.join(crops.VIEWS)}.")
+    """Name, and scale; of a view that follows attention its threshold."""
+    name, _, raw = view.partition("@")
+    known = (*crops.VIEWS, *FOLLOWING)
+    if name not in known:
+        raise UserError(f"Unknown view {view!r}; choose from {', '.join(known)}.")
     try:
-        factor = float(scale or 1)
+        number = float(raw or (0.1 if name in FOLLOWING else 1))
     except ValueError:
-        factor = 0.0
-    if not 0.1 <= factor <= 10:
+        number = 0.0
+    if name in FOLLOWING:
+        if not 0 < number < 1:
+            raise UserError(
+                f'The threshold of the view {view!r} must be a number such as "{name}@0.1".'
+            )
+    elif not 0.1 <= number <= 10:
         raise UserError(f'The scale of the view {view!r} must be a number such as "{name}@1.25".')
-    return name, factor
+    return name, number

@@ -58,6 +58,40 @@ def test_scale_magnifies_the_middle():
     assert views.cut(jnp.asarray(gradient), "flip@0.75", 9).shape == (1, 9, 9, 3)
 
 
+@pytest.mark.parametrize(("view", "step"), [("attention@0.5", 1), ("attention_flip@0.5", -1)])
+def test_attention_is_cut_out_and_enlarged(view, step):
+    """A bright quarter, on a map of a quarter of the image's size."""
+    images = np.random.default_rng(2).uniform(0, 255, (2, 48, 40, 3)).astype(np.float32)
+    images = np.pad(images, ((0, 0), (0, 0), (4, 4), (0, 0)))
+
+    def attend(seen):
+        assert seen.shape == (2, 40, 40, 3)
+        maps = np.zeros((2, 10, 10, 2), np.float32)
+        maps[0, 2:4, 6:9] = (1, 3)
+        return jnp.asarray(maps)
+
+    found = np.asarray(views.attended(jnp.asarray(images), view, 40, attend))
+    # Half of the maximum is reached between the last bright pixel's centre and the next one's, and
+    # a tenth of the image, 4 pixels, is added on every side.
+    seen = images[0, 4:44, 4:44][:, ::step]
+    box = seen[8 - 4 : 16 + 4, 24 - 4 : 36 + 4]
+    expected = jax.image.resize(box, (40, 40, 3), "linear")
+    inner = slice(2, -2)  # the border of the crop is mixed with what lies beyond it
+    np.testing.assert_allclose(found[0, inner, inner], expected[inner, inner], atol=1e-2)
+    whole = images[1, 4:44, 4:44][:, ::step]  # attention to nothing leaves the image as it is
+    np.testing.assert_allclose(found[1], whole, atol=1e-2)
+
+
+def test_opinions_of_the_image_and_of_what_it_attends_to_are_averaged(images):
+    def attend(seen):
+        return jnp.abs(seen[..., :2] - 128.0)
+
+    network = views.averaged(apply, views.resolve("attention_crop"), 12, "logits", attend)
+    closer = views.attended(jnp.asarray(images), "attention", 12, attend)
+    expected = (apply(images) + apply(closer)) / 2
+    np.testing.assert_allclose(network(jnp.asarray(images)), expected, rtol=1e-5)
+
+
 def test_a_declared_tuple_stays_as_it_is():
     assert views.resolve(["center", "flip@1.25"]) == ("center", "flip@1.25")
 
@@ -70,6 +104,10 @@ def test_faults_are_named(images):
     for scale in ("big", "0", "nan", "-1"):
         with pytest.raises(UserError, match=f"scale of the view 'flip@{scale}' must be a number"):
             views.resolve((f"flip@{scale}",))
+    with pytest.raises(UserError, match="threshold of the view 'attention@1' must be a number"):
+        views.resolve(("attention@1",))
+    with pytest.raises(UserError, match="'attention' follows attention, and is one of evaluate"):
+        views.cut(images, "attention", 8)
     with pytest.raises(UserError, match="is empty"):
         views.resolve(())
     with pytest.raises(UserError, match="Cannot average 'votes'; choose from probabilities"):
