@@ -31,6 +31,8 @@ _FREE_KEYS |= {"data.eval_batch_size", "train.log_steps", "train.feature_cache"}
 def prepare(folder: str | os.PathLike, config: ml_collections.ConfigDict) -> Path:
     """Make the folder, or check that it belongs to this config, and store the config.
 
+    A run that ended before its first checkpoint (no such data, say) binds to no config.
+
     Raises:
         UserError: it cannot be written to, or holds a run with another config.
     """
@@ -46,7 +48,8 @@ def prepare(folder: str | os.PathLike, config: ml_collections.ConfigDict) -> Pat
         ) from error
     new = json.loads(config.to_json())
     path = workdir / "config.json"
-    if path.exists() and (changed := _differences(_read(path), new)):
+    begun = any((workdir / "checkpoints").glob("*"))
+    if begun and path.exists() and (changed := _differences(_read(path), new)):
         raise UserError(
             f"{workdir} holds a run with another config: {'; '.join(changed)}; "
             "use that config to resume it, or another workdir"

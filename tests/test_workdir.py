@@ -22,7 +22,11 @@ def test_a_config_comes_back(tmp_path):
 
 def test_another_config_is_refused_with_the_differences(tmp_path):
     c = config.default()
+    c.train.epochs = 3.0
     workdir.prepare(tmp_path, c)
+    c.train.epochs = 30.0
+    workdir.prepare(tmp_path, c)  # nothing was trained yet
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
     c.train.epochs = 7.0
     c.data.dir = "/elsewhere"  # changes no result
     expected = "holds a run with another config: train.epochs was 30.0 and is 7.0; use that config"
