@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
 
-def audit_table(record: Mapping[str, Any]) -> Table:
+def audit_table(record: Mapping[str, Any]) -> Group:
     """What ``fgjax.finetune.audit`` found at the end of a phase.
 
     Args:
@@ -18,7 +19,6 @@ def audit_table(record: Mapping[str, Any]) -> Table:
     table = Table(
         title=f"{record['name']}: steps {first} to {last}",
         title_justify="left",
-        caption=_cost(record),
     )
     table.add_column("Group", style="bold")
     table.add_column("Rate", justify="right")
@@ -29,7 +29,7 @@ def audit_table(record: Mapping[str, Any]) -> Table:
             table.add_row(group, f"{rate:.3g}", "from zero" if moved is None else f"{moved:.2%}")
     for group in record["frozen"]:
         table.add_row(group, "frozen", "not by a bit")
-    return table
+    return Group(table, _cost(record))
 
 
 def _cost(record: Mapping[str, Any]) -> str:

@@ -56,6 +56,8 @@ ROWS = {
         )
     },
     "Auto-RGN": {
-        "schedule": recipes.surgical(dict.fromkeys((*LEVELS, "head"), 0.1), auto="rgn", **TUNE)
+        "schedule": recipes.surgical(
+            dict.fromkeys(LEVELS, TRUNK) | {"head": HEAD}, auto="rgn", **TUNE
+        )
     },
 }
