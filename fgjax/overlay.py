@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -86,7 +87,7 @@ def show(axes: Axes, image: UInt8[np.ndarray, "H W 3"], title: str = "") -> None
 def caption(axes: Axes, ranked: Ranked) -> None:
     """Write classes and probabilities from the top of the axes down, the first in bold."""
     for row, (name, probability) in enumerate(ranked):
-        look = {"weight": "bold"} if row == 0 else {"color": "dimgrey"}
+        look: dict[str, Any] = {"weight": "bold"} if row == 0 else {"color": "dimgrey"}
         for x, side, words in ((0, "left", name), (1, "right", f"{100 * probability:.1f} %")):
             axes.annotate(
                 words,

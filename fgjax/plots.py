@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from fgjax.errors import UserError
 from fgjax.overlay import Ranked, evidence_scale, heat_overlay, show
@@ -79,7 +80,7 @@ def confusion_bars(pairs: Sequence[Mapping]) -> Figure:
     axes.set_yticks(rows, names, parse_math=False)
     axes.invert_yaxis()
     _plain(axes)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params("x", integer=True)
     axes.set_xlabel("Images")
     axes.legend(frameon=False, loc="lower right")
     return figure
@@ -91,8 +92,8 @@ def result_grid(examples: Sequence[Example]) -> Figure:
     All maps share one scale, so that strong and weak evidence can be compared.
     """
     height = max(example.image.shape[0] / example.image.shape[1] for example in examples)
-    figure = Figure(figsize=(2.1 * len(examples), 4.2 * height + 0.6), layout="compressed")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, compress=True)
+    figure = Figure(figsize=(2.1 * len(examples), 4.2 * height + 0.6), layout=layout)
     scale = max(evidence_scale(example.contributions) for example in examples)
     grid = figure.subplots(2, len(examples), squeeze=False)
     for (photo, heat), example in zip(grid.T, examples, strict=True):

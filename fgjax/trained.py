@@ -65,7 +65,7 @@ class TrainedRecognizer:
         top, left = ((side - size) // 2 for side in image.shape[:2])
         return image[top : top + size, left : left + size]
 
-    def normalize(self, images: UInt8[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
+    def normalize(self, images: UInt8[Array | np.ndarray, "b s s 3"]) -> Float[Array, "b s s 3"]:
         """What the network takes."""
         return inputs.as_float(jnp.asarray(images), self.preprocessing)
 

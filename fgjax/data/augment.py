@@ -133,7 +133,7 @@ def normalize(
     return images.astype(jnp.float32) * (1 / (255 * scale)) - center / scale
 
 
-def _rectangle(key, area, log_ratio):
+def _rectangle(key, area, log_ratio) -> tuple[Array, Array]:
     """(top, left), (height, width) of a rectangle in the unit square.
 
     Its sides follow from area and width / height; a side longer than 1 becomes 1.

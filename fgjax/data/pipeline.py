@@ -191,7 +191,7 @@ def _row(
     source: Source, index: int, image: np.ndarray, affine: np.ndarray, mask: float = 1
 ) -> Batch:
     annotations = source.annotations(index)
-    return {"image": image, "affine": affine, "mask": np.float32(mask), **annotations}
+    return {"image": image, "affine": affine, "mask": np.array(mask, np.float32), **annotations}
 
 
 def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:

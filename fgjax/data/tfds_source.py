@@ -56,7 +56,7 @@ def open_by_name(config: ml_collections.ConfigDict) -> info.Dataset:
     )
     # Without metadata (TFDS's mocked data) the splits are unknown and taken to be these two.
     known = set(builder.info.splits) or {"train", "test"}
-    validation = next((split for split in _VALIDATION if split in known), None)
+    validation = next((split for split in _VALIDATION if split in known), "validation")
     names = {"train": "train", "validation": validation, "test": "test"}
     return info.Dataset(
         description,

@@ -22,7 +22,7 @@ class Predictions(NamedTuple):
 
     logits: Float[np.ndarray, "n k"]
     labels: Int[np.ndarray, " n"]
-    index: Int[np.ndarray, " n"]
+    index: Int[np.ndarray, " n"]  # type: ignore[assignment]  # hides tuple.index
 
 
 def predict(apply: Callable[[Batch], Float[Array, "b k"]], batches: Iterable[Batch]) -> Predictions:
@@ -39,10 +39,10 @@ def predict(apply: Callable[[Batch], Float[Array, "b k"]], batches: Iterable[Bat
     rows, pending = [], None
     for batch in batches:
         # Fetch batch t - 1 only once batch t is under way: the device never waits for the host.
-        logits = apply(batch)
+        current = (apply(batch), batch)
         if pending is not None:
             rows.append(_real_rows(*pending))
-        pending = (logits, batch)
+        pending = current
     if pending is None:
         raise ValueError("there is no batch to predict.")
     rows.append(_real_rows(*pending))

@@ -44,7 +44,7 @@ def snapshot(state: Any, assignment: Mapping[str, str], phase: Phase) -> Snapsho
 def write(before: Snapshot, file: IO[bytes]) -> None:
     """Keep a snapshot, so that a killed run is still compared with the phase's first step."""
     header = json.dumps({"phase": before.phase, "frozen": before.frozen})
-    leaves = {
+    leaves: dict[str, Any] = {
         f"{group}:{path}": leaf
         for group, leaves in before.trained.items()
         for path, leaf in leaves.items()

@@ -49,25 +49,31 @@ RULES = {"rgn": relative_gradient_norm, "snr": signal_to_noise}
 
 
 def multipliers(
-    phase: Phase, gradients: Iterable[Gradients], trained: Mapping[str, Leaves]
+    rule: str, phase: str, gradients: Iterable[Gradients], trained: Mapping[str, Leaves]
 ) -> dict[str, float]:
-    """What the phase's rule finds for each group, over the largest of them.
+    """What a rule finds for each group, over the largest of them.
+
+    Args:
+        rule: one of ``RULES``.
+        phase: what messages call the phase.
+        gradients: of some batches.
+        trained: the leaves that they belong to.
 
     Raises:
         UserError: a group about which the rule can say nothing.
     """
-    found = RULES[phase.auto](gradients, {g: leaves for g, leaves in trained.items() if leaves})
+    found = RULES[rule](gradients, {g: leaves for g, leaves in trained.items() if leaves})
     for group, value in found.items():
         if not np.isfinite(value):
             raise UserError(
-                f"the rule {phase.auto!r} of phase {phase.name!r} cannot judge group {group!r}, "
+                f"the rule {rule!r} of phase {phase!r} cannot judge group {group!r}, "
                 "whose weights or gradients are all zero; let a phase before it train the group, "
                 "and look at two batches or more"
             )
     largest = max(found.values())
     if not largest:
         raise UserError(
-            f"the rule {phase.auto!r} of phase {phase.name!r} finds no gradient anywhere; let a "
+            f"the rule {rule!r} of phase {phase!r} finds no gradient anywhere; let a "
             "phase before it train the head"
         )
     return {group: value / largest for group, value in found.items()}

@@ -71,7 +71,8 @@ def partitioned(
     optimizer = _with_decay(base_optimizer)
 
     def split(tree, reference):
-        assignment, parts = assign(reference), {}
+        assignment = assign(reference)
+        parts: dict[str, Leaves] = {}
         for path, leaf in trees.by_path(tree).items():
             parts.setdefault(assignment[path], {})[path] = leaf
         return parts

@@ -46,7 +46,7 @@ def gradual(train: Rates, refreeze: bool = False, **options: Any) -> Phases:
         refreeze: train one group a phase only, and all of them in a last phase.
         **options: of every phase.
     """
-    order = list(reversed(train))
+    order = list(train)[::-1]
     steps = [order[i : i + 1] if refreeze else order[: i + 1] for i in range(len(order))]
     if refreeze:
         steps.append(order)

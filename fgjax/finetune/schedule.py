@@ -207,11 +207,8 @@ def resolve(
 
 def _bounds(specs: Sequence[PhaseSpec], total: int, epoch_steps: float) -> list[int]:
     """Phase boundaries: fixed lengths, the rest in proportion to the shares, at least one step."""
-    fixed = {
-        place: max(1, spec.steps or round(spec.epochs * epoch_steps))
-        for place, spec in enumerate(specs)
-        if spec.steps or spec.epochs
-    }
+    lengths = [_own_length(spec, epoch_steps) for spec in specs]
+    fixed = {place: length for place, length in enumerate(lengths) if length is not None}
     shared = [spec for place, spec in enumerate(specs) if place not in fixed]
     left = total - sum(fixed.values())
     if left < len(shared):
@@ -227,6 +224,13 @@ def _bounds(specs: Sequence[PhaseSpec], total: int, epoch_steps: float) -> list[
         before = end
         bounds.append(bounds[-1] + length)
     return bounds
+
+
+def _own_length(spec: PhaseSpec, epoch_steps: float) -> int | None:
+    """The steps of a phase that says how long it is."""
+    if spec.epochs is None:
+        return spec.steps
+    return max(1, round(spec.epochs * epoch_steps))
 
 
 def _shares(shares: Sequence[float], total: int) -> list[int]:

@@ -6,12 +6,14 @@ takes the size that is wanted rather than a factor.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-Size = tuple[int, int]
+Size = Sequence[int]  # height, width
 
 
 def resize_nearest(x: Float[Array, "b h w c"], size: Size) -> Float[Array, "b H W c"]:

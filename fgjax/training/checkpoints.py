@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
 
@@ -125,8 +125,8 @@ def restored_state(
     step, items, meta = found
     check_same_tree(workdir, step, items, start)
     say(f"resuming from step {step}")
-    empty = {"params": {}, "batch_stats": {}, "constants": {}, "opt_state": {}, "aux": {}}
-    return start.replace(step=np.int32(step), **{"ema": None} | empty | items), meta
+    absent: dict[str, Any] = {name: None if name == "ema" else {} for name in ITEMS}
+    return start.replace(step=jnp.int32(step), **absent | items), meta
 
 
 def latest_whole(

@@ -10,7 +10,9 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
@@ -44,7 +46,7 @@ class MetricLogger:
                 "may write to."
             ) from error
 
-    def write(self, step: int, metrics: dict) -> None:
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Log scalars, and words such as the phase's name, at a step.
 
         Words go to the JSON lines alone. NaN and infinity, which JSON lacks, are stored as null.

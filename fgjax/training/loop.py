@@ -128,9 +128,8 @@ def _enter(plan, phases, index, state, manager, watch):
     state = _with_moments(plan, phases, index, state)
     state = parallel.replicate(state, plan.mesh)
     if phase.auto:
-        scale = automatic.multipliers(
-            phase, plan.measure(phase, state), jax.device_get(_trained(plan, phase, state))
-        )
+        trained = jax.device_get(_trained(plan, phase, state))
+        scale = automatic.multipliers(phase.auto, phase.name, plan.measure(phase, state), trained)
         watch.say(f"{phase.name}: " + ", ".join(f"{g} x {v:.3g}" for g, v in scale.items()))
         phase = automatic.resolved(phase, scale)
     return phase, state

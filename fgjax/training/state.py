@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
-import numpy as np
+import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """The whole state of a run; a step maps it to the next one.
 
     Attributes:
@@ -54,7 +53,7 @@ def initial_state(variables: Mapping[str, Any], ema: bool, aux: Mapping[str, Any
     """The state before the first step."""
     params, batch_stats = variables["params"], variables["batch_stats"]
     return TrainState(
-        step=np.int32(0),
+        step=jnp.int32(0),
         params=params,
         batch_stats=batch_stats,
         constants=variables["constants"],

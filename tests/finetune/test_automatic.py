@@ -20,7 +20,7 @@ GRADIENTS = [
 def test_relative_gradient_norms_by_hand():
     found = automatic.relative_gradient_norm(GRADIENTS, TRAINED)
     assert found == pytest.approx({"conv5": 2 / 5, "head": 4 / 1})
-    scale = automatic.multipliers(PHASE, GRADIENTS, TRAINED)
+    scale = automatic.multipliers("rgn", "tune", GRADIENTS, TRAINED)
     phase = automatic.resolved(PHASE, scale)
     assert {i.group: i.rate for i in phase.intervals} == pytest.approx({"conv5": 0.01, "head": 0.2})
     assert phase.auto is None
@@ -37,7 +37,7 @@ def test_a_rule_that_has_nothing_to_go_by_says_so(head):
     trained = {"head": {"head/w": np.float32([head, 0])}}
     silent = [{"head": {"head/w": np.zeros(2, np.float32)}}]
     with pytest.raises(UserError, match="let a phase before it train"):
-        automatic.multipliers(PHASE, silent, trained)
+        automatic.multipliers("rgn", "tune", silent, trained)
 
 
 def test_a_phase_that_settles_early_brings_the_later_ones_forward():
