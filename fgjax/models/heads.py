@@ -1,11 +1,13 @@
 """Heads: from the pooled vector to the classes' scores, in float32.
 
 Given the vector, every head is linear in it: ``direction`` gives the weights, so that a score is
-⟨direction, pooled⟩ + bias and ``pooling.contributions`` can divide it among the locations.
+⟨direction, pooled⟩ + bias and ``pooling.contributions`` can divide it among the locations. (The
+hidden layer of "multi_granularity" is held where it is: its bias depends on the example.)
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -17,7 +19,7 @@ from jaxtyping import Array, Float, Int
 from fgjax.errors import UserError
 from fgjax.models.context import Context
 from fgjax.models.factory import make
-from fgjax.models.layers import ConvBN, relu6
+from fgjax.models.layers import BatchNorm, ConvBN, Dense, relu6
 from fgjax.ops.normalize import l2_normalize
 
 Maps = tuple[Float[Array, "b _h _w _c"], ...]
@@ -154,14 +156,96 @@ class LowRankBilinear(Head):
         return weights.reshape(pooled.shape)
 
 
-HEADS = {"linear": Linear, "cosine": Cosine, "low_rank_bilinear": LowRankBilinear}
+class Granularity(nn.Module):
+    """A classifier with one hidden layer: norm, dense, norm, ELU, dense (zero at the start)."""
+
+    classes: int
+    width: int
+
+    def setup(self):
+        """Layers norm, hidden, hidden_norm, out."""
+        self.norm, self.hidden_norm = BatchNorm(), BatchNorm()
+        self.hidden = Dense(self.width)
+        self.out = Dense(self.classes, kernel_init=nn.initializers.zeros)
+
+    def activity(self, pooled: Pooled, ctx: Context) -> Float[Array, "b m"]:
+        """The hidden layer before its activation."""
+        y = self.norm(pooled[:, None, None], ctx)[:, 0, 0]
+        return self.hidden_norm(self.hidden(y, ctx)[:, None, None], ctx)[:, 0, 0]
+
+    def __call__(self, pooled: Pooled, ctx: Context) -> Float[Array, "b k"]:
+        """The scores."""
+        return self.out(nn.elu(self.activity(pooled, ctx)), ctx)
+
+    def direction(self, pooled: Pooled, classes: Int[Array, " b"]) -> Pooled:
+        """See :class:`Head`; each hidden unit's activation is held as a factor."""
+        y = self.activity(pooled, Context())
+        factor = jnp.where(y == 0, 1, nn.elu(y) / jnp.where(y == 0, 1, y))
+        last, first = (layer.variables["params"]["kernel"] for layer in (self.out, self.hidden))
+        inner, _ = self.hidden_norm.running_affine(self.width)
+        outer, _ = self.norm.running_affine(pooled.shape[-1])
+        return outer * ((inner * factor * last.T[classes]) @ first.T)
+
+
+class MultiGranularity(Head):
+    """A classifier for each level's stretch of the pooled vector, one for all of it, and their sum.
+
+    The head of PMG (Du et al., ECCV 2020), for a pooling of levels of one width such as the merge
+    "stage_blocks" gives.
+
+    Attributes:
+        levels: number of levels that are pooled.
+        hidden: units of each classifier's hidden layer.
+    """
+
+    levels: int = 3
+    hidden: int = 512
+
+    def setup(self):
+        """Classifiers level_0, level_1, …, fine to coarse, and whole."""
+        self.level = [Granularity(self.classes, self.hidden) for _ in range(self.levels)]
+        self.whole = Granularity(self.classes, self.hidden)
+
+    def each(self, pooled: Pooled, ctx: Context) -> tuple[Float[Array, "b k"], ...]:
+        """The scores by each level, in the order of the pooling, then those by all of them."""
+        ctx = dataclasses.replace(ctx, dtype=jnp.float32)
+        pooled = self._dropped(pooled, ctx)
+        scores = [one(x, ctx) for one, x in zip(self.level, self._split(pooled), strict=True)]
+        return (*scores, self.whole(pooled, ctx))
+
+    def __call__(self, pooled: Pooled, ctx: Context) -> Float[Array, "b k"]:
+        """The sum of all classifiers' scores."""
+        return sum(self.each(pooled, ctx))
+
+    def direction(self, pooled: Pooled, classes: Int[Array, " b"]) -> Pooled:
+        """See :class:`Head`."""
+        stretches = zip(self.level, self._split(pooled), strict=True)
+        single = [one.direction(x, classes) for one, x in stretches]
+        return jnp.concatenate(single, axis=-1) + self.whole.direction(pooled, classes)
+
+    def _split(self, pooled: Pooled) -> list[Array]:
+        if pooled.shape[-1] % self.levels:
+            raise UserError(
+                f"model.head multi_granularity divides the pooled vector among {self.levels} "
+                f"levels, and it has {pooled.shape[-1]} values: pool {self.levels} levels of one "
+                'width, as the merge "stage_blocks" makes them, or set model.head.levels.'
+            )
+        return jnp.split(pooled, self.levels, axis=-1)
+
+
+HEADS = {
+    "linear": Linear,
+    "cosine": Cosine,
+    "low_rank_bilinear": LowRankBilinear,
+    "multi_granularity": MultiGranularity,
+}
 
 
 def create(name: str, classes: int, expand: int | None = None, **options: Any) -> Head:
     """The head that ``model.head`` describes, for ``classes`` classes.
 
     Args:
-        name: "linear", "cosine" or "low_rank_bilinear".
+        name: "linear", "cosine", "low_rank_bilinear" or "multi_granularity".
         classes: number of classes.
         expand: width of EfficientNet's 1x1 convolution, batch norm (epsilon 1e-3) and ReLU6 on the
             map before the pooling.

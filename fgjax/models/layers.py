@@ -114,7 +114,7 @@ class BatchNorm(nn.Module):
             y = (x * factor + shift).astype(ctx.dtype)
         if mode.update and not self.is_initializing():
             keep = self.momentum
-            unbiased = batch_var * (count / (count - 1))
+            unbiased = batch_var * (count / max(count - 1, 1))
             mean.value = keep * mean.value + (1 - keep) * lax.stop_gradient(batch_mean)
             var.value = keep * var.value + (1 - keep) * lax.stop_gradient(unbiased)
         return y

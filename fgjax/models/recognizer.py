@@ -9,6 +9,7 @@ import flax.linen as nn
 import flax.struct
 from jaxtyping import Array, Float, Int
 
+from fgjax.errors import UserError
 from fgjax.models import attention, backbones, heads, merges, pooling
 from fgjax.models.backbones.base import Stages
 from fgjax.models.context import Context
@@ -84,6 +85,22 @@ class Recognizer(nn.Module):
         chosen = tuple(merged[level] for level in self.pooling.levels)
         embedding = self.pooling(self.head.stem(chosen, ctx.at("head")), ctx.at("pooling"), maps)
         return self.head(embedding, ctx.at("head"))
+
+    def granularities(
+        self, inputs: Float[Array, "b h w 3"] | Hierarchy, ctx: Context, start: str | None = None
+    ) -> tuple[Float[Array, "b k"], ...]:
+        """The logits of each classifier of the head "multi_granularity", as PMG trains them.
+
+        Raises:
+            UserError: another head.
+        """
+        if not isinstance(self.head, heads.MultiGranularity):
+            raise UserError(
+                "the objective 'pmg' trains a classifier for each level, and this head has one for "
+                "all; set model.head.name to multi_granularity"
+            )
+        maps, selected = self._maps(inputs, ctx, start)[3:]
+        return self.head.each(self.pooling(selected, ctx.at("pooling"), maps), ctx.at("head"))
 
     def contributions(
         self,

@@ -35,7 +35,7 @@ class StepSettings(NamedTuple):
         apply: ``(variables, inputs, ctx, start, **linen) -> outputs`` (``module.apply``).
         start: the level at which stored features enter, or None when the batch holds images.
         prepare: ``(batch, keys) -> (inputs, targets)``: augmentation and mixing, on the device.
-        objective: what is minimised.
+        objective: what is minimised: one objective, or several in turn.
         optimizer: the optimiser of every group.
         assignment: {path: group} of every parameter.
         batch_norm: paths of batch-norm scales and biases.
@@ -50,7 +50,7 @@ class StepSettings(NamedTuple):
     apply: Callable[..., Any]
     start: str | None
     prepare: Callable[[Batch, Key[Array, " b"]], tuple[Any, Float[Array, "b k"]]]
-    objective: Objective
+    objective: tuple[Objective, ...]
     optimizer: Optimizer
     assignment: Mapping[str, str]
     batch_norm: frozenset[str]
@@ -64,34 +64,61 @@ class StepSettings(NamedTuple):
 def train_step(
     state: TrainState, batch: Batch, *, settings: StepSettings, axis_name: str | None
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
-    """Take one step: the next state, and the means of what was logged."""
-    trained = _trained(state, settings)
-    gradients, batch_stats, carried, metrics = _gradients(
-        state, trained, batch, settings, axis_name
-    )
-    gradients, norm = _clip(gradients, settings.clip_norm)
-    params, opt_state = _apply_gradients(state, trained, gradients, settings)
-    metrics |= {"gradient_norm": norm} | {
+    """Take one step: the next state, and the means of what was logged.
+
+    Several objectives are followed in turn, each from the parameters that the one before has left
+    and at the same rates; the loss is their sum.
+    """
+    batch, keys = _prepared(state, batch, settings, axis_name)
+    metrics, loss = {}, 0.0
+    for objective, key in zip(settings.objective, keys, strict=True):
+        state, found = _descended(state, batch, objective, key, settings, axis_name)
+        loss += found["loss"]
+        metrics |= found
+    metrics |= {"loss": loss} | {
         f"rate/{interval.group}": rate_at(interval, state.step)
         for interval in settings.phase.intervals
     }
-    ema = _moving_average(state.ema, state.step, params, batch_stats, settings.ema_decay)
-    state = state.replace(
-        step=state.step + 1,
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-        ema=ema,
-        aux=carried,
+    ema = _moving_average(
+        state.ema, state.step, state.params, state.batch_stats, settings.ema_decay
     )
-    return state, metrics
+    return state.replace(step=state.step + 1, ema=ema), metrics
 
 
 def phase_gradients(
     state: TrainState, batch: Batch, *, settings: StepSettings, axis_name: str | None
 ) -> dict[str, groups.Leaves]:
     """The gradients that a step would follow, {group: {path: leaf}} of the trained leaves."""
-    return _gradients(state, _trained(state, settings), batch, settings, axis_name)[0]
+    trained = _trained(state, settings)
+    batch, keys = _prepared(state, batch, settings, axis_name)
+    found = [
+        _gradients(state, trained, batch, objective, key, settings, axis_name)[0]
+        for objective, key in zip(settings.objective, keys, strict=True)
+    ]
+    return jax.tree.map(lambda *leaves: sum(leaves), *found)
+
+
+def _prepared(state, batch, settings, axis_name):
+    """The batch as the network reads it, and a key for each objective."""
+    key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
+    index = parallel.example_index(len(batch["label"]), axis_name)
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+    inputs, targets = settings.prepare(batch, keys)
+    batch = {"inputs": inputs, "targets": targets, "label": batch["label"], "mask": batch["mask"]}
+    count = len(settings.objective)
+    return batch, [key] if count == 1 else jax.random.split(key, count)
+
+
+def _descended(state, batch, objective, key, settings, axis_name):
+    """The state after one update of the parameters, and what was logged."""
+    trained = _trained(state, settings)
+    gradients, batch_stats, carried, metrics = _gradients(
+        state, trained, batch, objective, key, settings, axis_name
+    )
+    gradients, norm = _clip(gradients, settings.clip_norm)
+    params, opt_state = _apply_gradients(state, trained, gradients, settings)
+    state = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, aux=carried)
+    return state, metrics | {"gradient_norm": norm}
 
 
 def _trained(state, settings):
@@ -99,20 +126,24 @@ def _trained(state, settings):
     return trained_leaves(parts, settings.phase, settings.batch_norm)
 
 
-def _gradients(state, trained, batch, settings, axis_name):
+def _gradients(state, trained, batch, objective, key, settings, axis_name):
     """Gradients and metrics of the masked mean loss, over the batch's parts and the devices."""
-    key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
-    index = parallel.example_index(len(batch["label"]), axis_name)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-    inputs, targets = settings.prepare(batch, keys)
-    batch = {"inputs": inputs, "targets": targets, "label": batch["label"], "mask": batch["mask"]}
     count = parallel.psum(jnp.sum(batch["mask"]), axis_name)
     differentiate = jax.value_and_grad(_loss, has_aux=True)
 
     def one(part, batch_stats, carried, examples):
         part_key = jax.random.fold_in(key, part)
         (_, (aux, means)), gradients = differentiate(
-            trained, state, batch_stats, carried, examples, count, part_key, settings, axis_name
+            trained,
+            state,
+            batch_stats,
+            carried,
+            examples,
+            count,
+            objective,
+            part_key,
+            settings,
+            axis_name,
         )
         return (gradients, means), aux.batch_stats, aux.carried
 
@@ -148,7 +179,7 @@ def _interleave(leaf: Array, parts: int) -> Array:
     return jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
 
 
-def _loss(trained, state, batch_stats, carried, batch, count, key, settings, axis_name):
+def _loss(trained, state, batch_stats, carried, batch, count, objective, key, settings, axis_name):
     """This device's part of the mean loss, and of every metric's mean."""
     context = Context(
         train=True,
@@ -174,7 +205,7 @@ def _loss(trained, state, batch_stats, carried, batch, count, key, settings, axi
         return outputs, {**batch_stats, **moved.get("batch_stats", {})}
 
     batch = {**batch, "carried": carried}
-    values, aux = settings.objective(apply, trained, batch, key, axis_name)
+    values, aux = objective(apply, trained, batch, key, axis_name)
     means = {
         name: jnp.sum(value * batch["mask"]) / count
         for name, value in {"loss": values, **aux.metrics}.items()

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from fgjax.data.augment import Augmentation
 from fgjax.finetune import groups, optimizer
 from fgjax.finetune.optimizer import enter_phase, trained_leaves
 from fgjax.finetune.schedule import resolve
@@ -20,6 +21,7 @@ from fgjax.training.step import StepSettings
 
 SIZE, CLASSES = 16, 4
 PREPROCESSING = Preprocessing(image_size=SIZE)
+FLIP = Augmentation(flip=0.5)
 
 
 def build(pool="average", levels=("conv3",), dropout=0.0, **options):

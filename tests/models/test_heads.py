@@ -95,6 +95,37 @@ def test_low_rank_wants_a_gram_matrix():
         odd.init(jax.random.key(0), pooled(), CTX)
 
 
+def test_granularities_are_classifiers_of_the_stretches_and_of_all():
+    head, z = heads.create("multi_granularity", classes=4, levels=2, hidden=5), pooled(d=6)
+    variables = randomized(head.init(jax.random.key(0), z, CTX))
+    stats = jax.tree.map(jnp.abs, variables["batch_stats"])
+    variables = variables | {"batch_stats": stats}
+    each = head.apply(variables, z, CTX, method="each")
+    classes = jnp.asarray([3, 0, 1])
+    direction = head.apply(variables, z, classes, method="direction")
+    weights = np.zeros(z.shape)
+    for name, stretch, scores in zip(
+        ("level_0", "level_1", "whole"), (slice(3), slice(3, 6), slice(6)), each, strict=True
+    ):
+        p, s = variables["params"][name], stats[name]
+
+        def affine(layer, p=p, s=s):
+            scale = p[layer]["scale"] / np.sqrt(s[layer]["var"] + 1e-5)
+            return scale, p[layer]["bias"] - s[layer]["mean"] * scale
+
+        (a, b), (c, d) = affine("norm"), affine("hidden_norm")
+        hidden = ((z[:, stretch] * a + b) @ p["hidden"]["kernel"] + p["hidden"]["bias"]) * c + d
+        active = np.where(hidden > 0, hidden, np.exp(hidden) - 1)
+        expected = active @ p["out"]["kernel"] + p["out"]["bias"]
+        np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+        back = (active / hidden * p["out"]["kernel"].T[classes] * c) @ p["hidden"]["kernel"].T
+        weights[:, stretch] += back * a
+    np.testing.assert_allclose(head.apply(variables, z, CTX), sum(each), rtol=1e-5)
+    np.testing.assert_allclose(direction, weights, rtol=1e-3, atol=1e-4)
+    with pytest.raises(UserError, match="among 2 levels, and it has 7 values: pool 2 levels of"):
+        head.apply(variables, pooled(d=7), CTX)
+
+
 def test_dropout_acts_in_training_only_and_keeps_the_mean():
     head, z = heads.create("linear", classes=1, dropout=0.25), jnp.ones((1, 4000))
     variables = {"params": {"kernel": jnp.ones((4000, 1)), "bias": jnp.zeros(1)}}

@@ -43,12 +43,13 @@ CASES = {
     "bifpn": ("bifpn", {"repeats": 1}),
     "hrnet v2": ("hrnet_concat", {"version": "v2"}),
     "hrnet v2p": ("hrnet_concat", {"version": "v2p"}),
+    "stage blocks": ("stage_blocks", {"hidden": 3}),
 }
 
 
 @pytest.mark.parametrize("levels", [ALL, ("conv3", "conv5")])
 @pytest.mark.parametrize("rounding", [np.ceil, np.floor])
-@pytest.mark.parametrize("case", ["fpn", "fpn concat", "pan", "bifpn", "hrnet v2p"])
+@pytest.mark.parametrize("case", ["fpn", "fpn concat", "pan", "bifpn", "hrnet v2p", "stage blocks"])
 def test_pyramids_keep_sizes_whatever_the_subset_and_the_rounding(case, rounding, levels):
     name, options = CASES[case]
     maps = hierarchy(rounding=rounding)
@@ -252,6 +253,27 @@ def test_hypercolumn_stacks_levels_at_one_of_them():
     assert list(merged) == ["conv2", "conv4", "conv5"]
     half = np.asarray(maps["conv3"]).reshape(2, 7, 2, 6, 2, 4).mean(axis=(2, 4))
     np.testing.assert_allclose(merged["conv4"][..., :4], half, rtol=1e-5, atol=1e-6)
+
+
+def test_stage_blocks_follow_each_level_by_itself():
+    maps = hierarchy()
+    options = {"levels": ("conv4", "conv5"), "hidden": 3, "features": 5}
+    merged, variables = run("stage_blocks", maps, **options)
+    others = {**maps, "conv5": maps["conv5"] + 1}
+    again = merges.create("stage_blocks", **options).apply(variables, others, CTX)
+    np.testing.assert_array_equal(again["conv4"], merged["conv4"])
+    assert not np.allclose(again["conv5"], merged["conv5"])
+
+    def follow(x, layer):
+        p, s = variables["params"][layer], variables["batch_stats"][layer]["bn"]
+        y = jax.lax.conv_general_dilated(
+            x, p["conv"]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        y = (y - s["mean"]) / np.sqrt(s["var"] + 1e-5) * p["bn"]["scale"] + p["bn"]["bias"]
+        return np.maximum(y, 0)
+
+    expected = follow(follow(maps["conv5"], "reduce_conv5"), "expand_conv5")
+    np.testing.assert_allclose(merged["conv5"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bfloat16_activations():

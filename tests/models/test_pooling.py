@@ -16,6 +16,8 @@ SHAPES = ((2, 6, 5, 4), (2, 3, 3, 6), (2, 2, 1, 3))
 KINDS = [
     ("average", 1, {}, 4),
     ("average", 3, {}, 13),
+    ("max", 1, {}, 4),
+    ("max", 3, {}, 13),
     ("gem", 2, {}, 10),
     ("gem", 1, {"trainable": False, "power": 5.0}, 4),
     ("bilinear", 1, {}, 16),

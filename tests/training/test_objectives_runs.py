@@ -41,6 +41,20 @@ def test_centres_move_and_are_saved(tmp_path, objective, attention, width):
     assert all(np.isfinite(line["center"]) for line in lines)
 
 
+def test_granularities_train_in_one_run(tmp_path):
+    c = config(tmp_path / "cache", {"name": "pmg"})
+    levels = ("conv1", "conv2", "conv3")
+    c.model.merge = {"name": "stage_blocks", "levels": levels, "hidden": 16, "features": 16}
+    c.model.pooling = {"name": "max", "levels": levels}
+    c.model.head = {"name": "multi_granularity", "hidden": 16}
+    c.schedule = (dict(name="all", train={"conv3": 0.01, "merge": 0.1, "head": 0.1}),)
+    commands.train(c, str(tmp_path / "run"))
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    logged = [line for line in map(json.loads, lines) if "loss" in line]
+    for name in ("accuracy_8x8", "accuracy_4x4", "accuracy_2x2", "accuracy"):
+        assert all(0 <= line[name] <= 1 for line in logged)
+
+
 def test_new_views_cannot_be_made_of_stored_features(tmp_path):
     c = config(tmp_path / "cache", {"name": "wsdan"}, name="bilinear_attention", maps=4)
     c.model.attention.levels = ("conv3",)

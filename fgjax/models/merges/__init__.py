@@ -11,6 +11,7 @@ size of the level they join. Levels that are not merged pass through untouched.
     hrnet_concat  v1, v2: the finest only; v2p: each level                 see HRNetConcat
     hypercolumn   one level only                                           sum of the levels'
     hrnet_head    conv2-conv5 added into conv5, HRNet's published head     2048
+    stage_blocks  each level by itself, strides unchanged                  features
 
 Where one map stands for all merged levels the others leave the hierarchy, so that pooling one of
 them is an error and not a network that ignores its merge. With ``extra_levels`` a pyramid goes on
@@ -26,6 +27,7 @@ import flax.linen as nn
 from fgjax.models.backbones.hrnet import ClassificationHead
 from fgjax.models.factory import make
 from fgjax.models.merges.bifpn import BiFPN
+from fgjax.models.merges.blocks import StageBlocks
 from fgjax.models.merges.columns import HRNetConcat, Hypercolumn
 from fgjax.models.merges.pyramids import FPN, PAN
 
@@ -36,6 +38,7 @@ MERGES: dict[str, Callable[..., nn.Module]] = {
     "hrnet_concat": HRNetConcat,
     "hypercolumn": Hypercolumn,
     "hrnet_head": ClassificationHead,
+    "stage_blocks": StageBlocks,
 }
 
 

@@ -2,6 +2,7 @@
 
     name                    values            source
     average                 c                 first order
+    max                     c                 first order
     gem                     c                 Radenović et al. 2018
     bilinear                c²                B-CNN, Lin et al. 2015
     improved_bilinear       c²                improved B-CNN, Lin & Maji 2017
@@ -23,11 +24,12 @@ from typing import Any
 from fgjax.models.factory import make
 from fgjax.models.pooling.base import Pooling
 from fgjax.models.pooling.compact import CompactBilinear
-from fgjax.models.pooling.first_order import Average, GeM
+from fgjax.models.pooling.first_order import Average, GeM, Max
 from fgjax.models.pooling.second_order import Bilinear, BilinearAttention, Factorized
 
 POOLINGS = {
     "average": Average,
+    "max": Max,
     "gem": GeM,
     "bilinear": Bilinear,
     "improved_bilinear": partial(Bilinear, root="newton_schulz", iterations=10),

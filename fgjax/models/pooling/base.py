@@ -61,6 +61,10 @@ class Pooling(nn.Module):
         """The stretches of the pooled vector, in order."""
         raise NotImplementedError
 
+    def align(self, maps: Maps) -> Maps:
+        """The maps on the grid of the finest."""
+        return align(maps)
+
     def validate(self) -> None:
         """Raise a UserError if the options do not fit each other."""
         require(len(self.levels) > 0, "levels is empty: name at least one level")
@@ -99,12 +103,12 @@ class Pooling(nn.Module):
             return jnp.concatenate(values, axis=-1)
 
         if weights is None:
-            weights = jnp.ones(align(maps)[0].shape[:3], jnp.float32)
+            weights = jnp.ones(self.align(maps)[0].shape[:3], jnp.float32)
         return location_shares(pooled, weights, direction)
 
     def _prepare(self, maps, ctx, attention):
         """The parts, the weights of the locations, and what their sums are multiplied by."""
-        maps, attention = align(maps), attention or {}
+        maps, attention = self.align(maps), attention or {}
         size = maps[0].shape[1:3]
         parts = self.parts(maps, ctx.at("pooling"), attention)
         if not self.attend:

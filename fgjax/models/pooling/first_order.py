@@ -1,4 +1,4 @@
-"""First-order baselines: average and generalised-mean pooling."""
+"""First-order baselines: average, maximum and generalised-mean pooling."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from fgjax.models.context import Context
 from fgjax.models.pooling.base import Maps, Part, Pooling, Weights, require
+from fgjax.ops.resize import resize_nearest
 
 
 class Average(Pooling):
@@ -17,6 +18,42 @@ class Average(Pooling):
     def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
         """See :class:`Pooling`."""
         return [Part(lambda w, x=x: weighted_sum(x, w), lambda z: z) for x in maps]
+
+
+class Max(Pooling):
+    """Maximum over the locations of each map, concatenated.
+
+    The location that holds a maximum has all of its share; equal ones divide it.
+    """
+
+    reduce: str = "sum"
+
+    def validate(self) -> None:
+        """See :class:`Pooling`."""
+        super().validate()
+        require(self.reduce == "sum", f"reduce is {self.reduce!r}: a maximum has no mean, leave it")
+        require(not self.attend, "a maximum does not weigh locations: leave attend out")
+
+    def align(self, maps: Maps) -> Maps:
+        """Repeated, not interpolated, which would flatten the peaks."""
+        finest = max(x.shape[1:3] for x in maps)
+        return tuple(resize_nearest(x, finest) for x in maps)
+
+    def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
+        """See :class:`Pooling`."""
+        return [self._part(x) for x in maps]
+
+    def _part(self, x: Array) -> Part:
+        x = x.astype(jnp.float32)
+        peak = x.max((1, 2))
+
+        def statistic(w):
+            if w is None:
+                return peak
+            held = x == peak[:, None, None]
+            return weighted_sum(x * held / held.sum((1, 2), keepdims=True), w)
+
+        return Part(statistic, lambda z: z)
 
 
 class GeM(Pooling):

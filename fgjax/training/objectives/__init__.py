@@ -13,6 +13,7 @@ from fgjax.training.objectives.cal import cal
 from fgjax.training.objectives.centers import center_loss, initial_centers
 from fgjax.training.objectives.mutual_channel import mutual_channel
 from fgjax.training.objectives.pairwise_confusion import pairwise_confusion
+from fgjax.training.objectives.pmg import pmg
 from fgjax.training.objectives.wsdan import wsdan
 
 
@@ -37,12 +38,13 @@ OBJECTIVES = {
     "mutual_channel": mutual_channel,
     "wsdan": wsdan,
     "cal": cal,
+    "pmg": pmg,
 }
 WITH_CENTERS = ("center_loss", "wsdan", "cal")
 
 
-def create(name: str, **options) -> Objective:
-    """The objective named in ``config.train.objective``.
+def create(name: str, **options) -> tuple[Objective, ...]:
+    """What ``config.train.objective`` names: one objective, or several to follow in turn.
 
     Raises:
         UserError: unknown name or option.
@@ -50,9 +52,10 @@ def create(name: str, **options) -> Objective:
     if name not in OBJECTIVES:
         raise UserError(f"unknown objective {name!r}; choose one of {', '.join(OBJECTIVES)}")
     try:
-        return OBJECTIVES[name](**options)
+        made = OBJECTIVES[name](**options)
     except TypeError as error:
         raise UserError(f"the objective {name!r} does not take these options: {error}") from None
+    return made if isinstance(made, tuple) else (made,)
 
 
 def carried_at_start(name: str, classes: int, features: int) -> dict[str, Any]:
