@@ -97,7 +97,7 @@ def _phase_scores(config, model, data, apply, where):
         if split == "test" and not declared:
             return None
         found, _ = scoring.predict_split(
-            apply, state.averaged, model, getattr(data, split), config.data, split
+            apply, state.averaged, model, data.split(split), config.data, split
         )
         summary = scoring.summarize(found, data.info)["summary"]
         if at_end:
@@ -121,7 +121,7 @@ def score_split(
     Returns:
         All results of the run.
     """
-    source = getattr(data, split)
+    source = data.split(split)
     found, speed = scoring.predict_split(apply, variables, model, source, config.data, split)
     figures = scoring.summarize(found, data.info)
     predictions.save(found, where / f"predictions_{split}.npz")

@@ -43,7 +43,7 @@ def augmentation(config: Config) -> augment.Augmentation:
     Raises:
         UserError: an unknown field.
     """
-    fields = {
+    fields: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list | tuple) else value
         for key, value in config.train.augment.items()
     }
@@ -107,7 +107,7 @@ def class_weights(config: Config, data: DataBundle) -> tuple[float, ...] | None:
         case "none":
             return None
         case "balanced":
-            weights = pipeline.class_weights(data.train.labels, len(data.info.classes))
+            weights = pipeline.class_weights(data.split("train").labels, len(data.info.classes))
             return tuple(map(float, weights))
         case other:
             raise UserError(f"train.class_weights is {other!r}; choose one of none, balanced")
@@ -138,9 +138,10 @@ def build(
     """
     mesh = parallel.make_mesh(config.train.devices)
     check_batch(config, mesh)
-    count, settings = len(data.train), step_settings(config, model, data, state)
+    train = data.split("train")
+    count, settings = len(train), step_settings(config, model, data, state)
     assignment = groups.assign(state.params, config.train.groups)
-    batches = trunk.batches(config, model, assignment, data.train, workdir, mesh)
+    batches = trunk.batches(config, model, assignment, train, workdir, mesh)
     compiled = partial(parallel.compile_step, mode=config.train.parallel, mesh=mesh)
 
     def compile_phase(phase, state):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +32,21 @@ def start_of(model: Model, assignment: Mapping[str, str], phase: Phase) -> str |
     return feature_cache.boundary(trained, model.recognizer.backbone)
 
 
-def compiled_trunk(model: Model, phase: Phase, start: str, mesh: Any) -> feature_cache.Trunk:
+def compiled_trunk(
+    model: Model, views: Sequence[str], start: str, mesh: Any
+) -> feature_cache.Trunk:
     """One view of each image to the maps that the rest of the network reads."""
-    forward = parallel.compile_forward(_trunk(model, phase, start), mesh)
+    forward = parallel.compile_forward(_trunk(model, views, start), mesh)
     return lambda variables, batch: forward(variables, parallel.shard(batch, mesh))
 
 
-def _trunk(model: Model, phase: Phase, start: str) -> feature_cache.Trunk:
+def _trunk(model: Model, views: Sequence[str], start: str) -> feature_cache.Trunk:
     kept = feature_cache.kept_levels(model.recognizer, start)
 
     def trunk(variables, batch):
-        images = inputs.view_images(batch["image"], batch["view"], phase.views, model.preprocessing)
-        hierarchy = model.recognizer.apply(
-            variables, images, Context(dtype=model.dtype), method="features"
-        )
+        images = inputs.view_images(batch["image"], batch["view"], views, model.preprocessing)
+        recognizer = model.recognizer.bind(variables)
+        hierarchy = recognizer.features(images, Context(dtype=model.dtype))
         return {level: hierarchy[level] for level in kept}
 
     return trunk
@@ -87,7 +88,7 @@ def batches(
         elif start is None or config.train.feature_cache == "none":
             host = inputs.viewed_batches(source, step, views=len(phase.views), **options, **reading)
             if start is not None:
-                trunk = compiled_trunk(model, phase, start, mesh)
+                trunk = compiled_trunk(model, phase.views, start, mesh)
                 host = inputs.feature_batches(trunk, _copied(state), host)
         else:
             stored = _stored(config, model, source, workdir, mesh, phase, state, start)
@@ -112,7 +113,7 @@ def abstract_batch(
     if start is None:
         return batch | {"image": images, "index": view, "view": view}
     maps = jax.eval_shape(
-        _trunk(model, phase, start), state.variables, {"image": images, "view": view}
+        _trunk(model, phase.views, start), state.variables, {"image": images, "view": view}
     )
     return batch | {"features": maps}
 
@@ -133,7 +134,7 @@ def _stored(config, model, source, workdir, mesh, phase, state, start) -> featur
     else:
         feature_cache.evict(workdir / "features")
     return feature_cache.fill(
-        compiled_trunk(model, phase, start, mesh),
+        compiled_trunk(model, phase.views, start, mesh),
         state.variables,
         lambda: pipeline.eval_batches(
             source,
@@ -152,19 +153,19 @@ def _stored(config, model, source, workdir, mesh, phase, state, start) -> featur
 def _on_disk(config, model, count, phase, state, start) -> bool:
     if config.train.feature_cache != "auto":
         return config.train.feature_cache == "disk"
-    return stored_bytes(model, phase, state.variables, start, count) > MEMORY_GIB * 2**30
+    return stored_bytes(model, phase.views, state.variables, start, count) > MEMORY_GIB * 2**30
 
 
 def stored_bytes(
-    model: Model, phase: Phase, variables: Mapping[str, Any], start: str, count: int
+    model: Model, views: Sequence[str], variables: Mapping[str, Any], start: str, count: int
 ) -> int:
-    """Bytes that the features of ``count`` examples take, in all views of a phase."""
+    """Bytes that the features of ``count`` examples take, in all views."""
     example = {
         "image": jax.ShapeDtypeStruct((1, model.canvas, model.canvas, 3), np.uint8),
         "view": jax.ShapeDtypeStruct((1,), np.int32),
     }
-    maps = jax.eval_shape(_trunk(model, phase, start), variables, example)
-    return count * len(phase.views) * sum(m.size * m.dtype.itemsize for m in maps.values())
+    maps = jax.eval_shape(_trunk(model, views, start), variables, example)
+    return count * len(views) * sum(m.size * m.dtype.itemsize for m in maps.values())
 
 
 def _key(config, model, source, phase, state, start) -> str:

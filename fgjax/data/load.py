@@ -34,6 +34,20 @@ class DataBundle:
     validation: Source | None
     test: Source | None
 
+    def split(self, name: str) -> Source:
+        """The split called ``name``.
+
+        Raises:
+            UserError: it is absent or was not asked for.
+        """
+        source = getattr(self, name)
+        if source is None:
+            raise UserError(
+                f"There is no {name} split of {self.info.name!r} here: the data set lacks it, or "
+                "the protocol leaves it out; choose another split or protocol."
+            )
+        return source
+
 
 def load(
     config: ml_collections.ConfigDict,

@@ -83,7 +83,10 @@ def test_only_the_splits_asked_for_are_opened(config, dataset):
     dataset(train=examples("train", (5, 5, 5)), test=unopened)
     assert len(data.load(config(name="counted"), "final", splits=("train",)).train) == 15
     dataset(train=unopened, test=examples("test", (1, 1, 1)))
-    assert len(data.load(config(name="counted"), "final", splits=("test",)).test) == 3
+    found = data.load(config(name="counted"), "final", splits=("test",))
+    assert len(found.split("test")) == 3
+    with pytest.raises(UserError, match="no train split of 'counted' here"):
+        found.split("train")
 
 
 @pytest.mark.parametrize("protocol", ["develop", "final"])
