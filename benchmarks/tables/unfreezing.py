@@ -46,7 +46,7 @@ ROWS = {
         "schedule": (
             recipes.probe(),
             *recipes.gradual(
-                dict.fromkeys(LEVELS, TRUNK) | {"head": HEAD}, shape="constant", epochs=0.4
+                dict.fromkeys(LEVELS, TRUNK) | {"head": HEAD}, clock="unfreeze", epochs=0.4
             )[1:],
         )
     },
