@@ -30,11 +30,14 @@ def run() -> None:
     """Measure and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--epochs", type=float, default=30.0)
+    parser.add_argument("--views", help="comma-separated, instead of the config's")
     parser.add_argument("--workdir", type=Path, required=True)
     flags, rest = parser.parse_known_args()
     config = main.parse([sys.argv[0], *rest]).config
-    config.schedule = config.schedule[:1]
-    views = len(config.schedule[0]["views"])
+    head = dict(config.schedule[0])
+    if flags.views:
+        head["views"] = tuple(flags.views.split(","))
+    config.schedule, views = (head,), len(head["views"])
     shutil.rmtree(flags.workdir, ignore_errors=True)
 
     filled = fill_seconds(config, flags.workdir / "alone")
