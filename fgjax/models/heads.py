@@ -8,6 +8,7 @@ hidden layer of "multi_granularity" is held where it is: its bias depends on the
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -215,7 +216,7 @@ class MultiGranularity(Head):
 
     def __call__(self, pooled: Pooled, ctx: Context) -> Float[Array, "b k"]:
         """The sum of all classifiers' scores."""
-        return sum(self.each(pooled, ctx))
+        return functools.reduce(jnp.add, self.each(pooled, ctx))
 
     def direction(self, pooled: Pooled, classes: Int[Array, " b"]) -> Pooled:
         """See :class:`Head`."""

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from fgjax.errors import UserError
 from fgjax.models import attention, backbones, heads, merges, pooling
-from fgjax.models.backbones.base import Stages
+from fgjax.models.backbones.base import Backbone, Stages
 from fgjax.models.context import Context
 from fgjax.vocabulary import Hierarchy
 
@@ -44,7 +44,7 @@ class Recognizer(nn.Module):
     The backbone's levels stand at the top of the parameter tree, beside the other groups.
     """
 
-    backbone: nn.Module
+    backbone: Backbone
     pooling: nn.Module
     head: nn.Module
     merge: nn.Module | None = None

@@ -70,12 +70,11 @@ def train_step(
     and at the same rates; the loss is their sum.
     """
     batch, keys = _prepared(state, batch, settings, axis_name)
-    metrics, loss = {}, 0.0
+    metrics: dict[str, Any] = {"loss": 0.0}
     for objective, key in zip(settings.objective, keys, strict=True):
         state, found = _descended(state, batch, objective, key, settings, axis_name)
-        loss += found["loss"]
-        metrics |= found
-    metrics |= {"loss": loss} | {
+        metrics |= found | {"loss": metrics["loss"] + found["loss"]}
+    metrics |= {
         f"rate/{interval.group}": rate_at(interval, state.step)
         for interval in settings.phase.intervals
     }

@@ -18,6 +18,7 @@ A name stands for a class and its usual options; the options of a config overrid
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,7 @@ from fgjax.models.pooling.compact import CompactBilinear
 from fgjax.models.pooling.first_order import Average, GeM, Max
 from fgjax.models.pooling.second_order import Bilinear, BilinearAttention, Factorized
 
-POOLINGS = {
+POOLINGS: dict[str, Callable[..., Pooling]] = {
     "average": Average,
     "max": Max,
     "gem": GeM,

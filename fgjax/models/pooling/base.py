@@ -15,7 +15,7 @@ from fgjax.models.context import Context
 from fgjax.ops.attribution import location_shares, secant
 from fgjax.ops.gram import align
 from fgjax.ops.normalize import l2_normalize, signed_power, signed_sqrt
-from fgjax.ops.resize import resize_bilinear
+from fgjax.ops.resize import Size, resize_bilinear
 
 Maps = tuple[Float[Array, "b _h _w _c"], ...]
 Weights = Float[Array, "b h w"]
@@ -155,9 +155,7 @@ _STEPS = {
 }
 
 
-def attention_maps(
-    attention: dict[str, Array], level: str, size: tuple[int, int]
-) -> Float[Array, "b h w m"]:
+def attention_maps(attention: dict[str, Array], level: str, size: Size) -> Float[Array, "b h w m"]:
     """The attention maps of ``level``, resized to the grid of the features."""
     if level not in attention:
         raise UserError(

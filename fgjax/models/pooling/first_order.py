@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ class Average(Pooling):
 
     def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
         """See :class:`Pooling`."""
-        return [Part(lambda w, x=x: weighted_sum(x, w), lambda z: z) for x in maps]
+        return [Part(functools.partial(weighted_sum, x), lambda z: z) for x in maps]
 
 
 class Max(Pooling):
@@ -79,7 +81,7 @@ class GeM(Pooling):
         return [self._part(x, level) for x, level in zip(maps, self.levels, strict=True)]
 
     def _part(self, x: Array, level: str) -> Part:
-        power = self.power
+        power: float | Array = self.power
         if self.trainable:
             power = self.param(f"power_{level}", nn.initializers.constant(self.power), ())
         x = jnp.maximum(x.astype(jnp.float32), self.epsilon)

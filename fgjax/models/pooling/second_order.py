@@ -65,7 +65,9 @@ class SecondOrder(NormalizedPooling):
             return maps
         names = [f"project_{level}" for level in self.levels]
         if self.project_relu:
-            layers = [ConvBN(self.project, activation=jax.nn.relu, name=name) for name in names]
+            layers: list[nn.Module] = [
+                ConvBN(self.project, activation=jax.nn.relu, name=name) for name in names
+            ]
         else:
             layers = [Conv(self.project, name=name) for name in names]
         return tuple(layer(x, ctx) for layer, x in zip(layers, maps, strict=True))
@@ -102,7 +104,7 @@ class Bilinear(SecondOrder):
         require(self.iterations > 0, f"iterations is {self.iterations}: it needs at least one")
         require(self.root_exponent > 0, f"root_exponent is {self.root_exponent}: it must be > 0")
         require(self.damping >= 0, f"damping is {self.damping}: it must not be negative")
-        require(self.root or not self.damping, "damping acts before a root: choose one")
+        require(self.root is not None or not self.damping, "damping acts before a root: choose one")
         symmetric = self.triangle or self.root is not None
         require(not symmetric or len(self.levels) == 1, "triangle and root need exactly one level")
 
