@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_collections
 import rich
+from ml_collections import ConfigDict as Config
 
 from fgjax import analysis, experiment, trained, workdir
 from fgjax.errors import UserError
-
-Config = ml_collections.ConfigDict
 
 # Epochs of the short trainings that test the advice.
 SHORT = 12.0

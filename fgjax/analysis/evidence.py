@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -118,7 +118,7 @@ def occlusion(
     labels: Int[np.ndarray, " n"],
     box: Float[np.ndarray, "n 4"],
     placed: Float[np.ndarray, "n p 3"],
-    names: Mapping[str, Any],
+    names: Sequence[str],
     radius: float,
 ) -> dict[str, dict[str, float]]:
     """What hiding a part does to the log probability of the right class.
@@ -179,5 +179,5 @@ def on_separating_parts(
     scale = map_size / size
     # Half a cell is added: evidence is known to a cell of the map only.
     discs = parts.disc_masks(placed[..., :2] * scale, map_size, radius * scale + 0.5)
-    masks = (discs & counted[..., None, None]).any(1)
+    masks = np.any(discs & counted[..., None, None], axis=1)
     return np.where(counted.any(1), attribution.mass_near(maps, masks), np.nan)

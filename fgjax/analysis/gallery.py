@@ -53,11 +53,11 @@ def patches(
     side: int = 56,
 ) -> Picture:
     """One row per unit: what it responded to most, cropped to its effective receptive field."""
-    columns = min(columns, len(top.index))
+    columns = min(columns, len(top.image))
     tiles = [
         resize(
             geometry.crop(
-                images[int(top.index[rank, unit])],
+                images[int(top.image[rank, unit])],
                 int(top.row[rank, unit]),
                 int(top.column[rank, unit]),
                 map_size,
@@ -81,7 +81,7 @@ def wanted(
     top: dict[str, geometry.Top], units: dict[str, np.ndarray], columns: int = 6
 ) -> set[int]:
     """Indices of the examples that :func:`patches` will show."""
-    return {int(i) for level, u in units.items() for i in top[level].index[:columns, u].ravel()}
+    return {int(i) for level, u in units.items() for i in top[level].image[:columns, u].ravel()}
 
 
 def nearest(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from fgjax.vocabulary import Hierarchy
 
@@ -133,7 +133,7 @@ def colour_selectivity(
     return np.clip(1 - without / np.maximum(with_colour, 1e-12), 0, 1) * (with_colour > 0)
 
 
-def grey(images: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+def grey(images: Num[Array | np.ndarray, "b h w 3"]) -> Float[Array, "b h w 3"]:
     """Images in [0, 1] or [0, 255] with their luma (ITU-R BT.601) in all three channels."""
     luma = images @ jnp.asarray([0.299, 0.587, 0.114], jnp.float32)
     return jnp.repeat(luma[..., None], 3, axis=-1)
@@ -143,7 +143,7 @@ class Top(NamedTuple):
     """The greatest responses met so far, by rank and unit; ``row``, ``column`` are on the map."""
 
     value: Float[np.ndarray, "m c"]
-    index: Int[np.ndarray, "m c"]
+    image: Int[np.ndarray, "m c"]
     row: Int[np.ndarray, "m c"]
     column: Int[np.ndarray, "m c"]
 

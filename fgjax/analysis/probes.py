@@ -58,7 +58,8 @@ def decompose(features: Float[np.ndarray, "n d"]) -> Spectrum:
 def _gram(x: np.ndarray, block: int = 8192) -> Float[np.ndarray, "n n"]:
     """``x @ x.T`` in float64, without a float64 copy of a wide ``x``."""
     starts = range(0, x.shape[1], block)
-    return sum((part := x[:, i : i + block].astype(np.float64)) @ part.T for i in starts)
+    parts = (x[:, i : i + block].astype(np.float64) for i in starts)
+    return sum((part @ part.T for part in parts), start=np.zeros((len(x), len(x))))
 
 
 def _lift(spectrum: Spectrum, coordinates: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "d k"]:

@@ -57,7 +57,8 @@ def _map_size(rows: Rows, level: str) -> int:
 
 def _peak_points(rows: Rows, level: str, size: int) -> Float[np.ndarray, "n c 2"]:
     """Where each unit responds most, in pixels."""
-    return parts.to_pixels(*rows["levels"][level]["peak"], _map_size(rows, level), size)
+    row, column = rows["levels"][level]["peak"]
+    return parts.to_pixels(row, column, _map_size(rows, level), size)
 
 
 def _unit_hits(rows: Rows, level: str, size: int, radius: float) -> Int[np.ndarray, "c p"]:

@@ -121,7 +121,7 @@ def averaged(
     """
 
     def look(images: Num[Array, "b c c 3"], view: str) -> Num[Array, "b s s 3"]:
-        if _parse(view)[0] in FOLLOWING:
+        if attend is not None and _parse(view)[0] in FOLLOWING:
             return attended(images, view, size, attend)
         return cut(images, view, size)
 

@@ -189,7 +189,11 @@ class LevelAttention(nn.Module):
 
     def __call__(self, hierarchy: Hierarchy, ctx: Context) -> tuple[Hierarchy, Hierarchy]:
         """The hierarchy with those levels attended to, and no maps."""
-        attended = {at.name: at(_level(hierarchy, at.name), ctx) for at in self.blocks}
+        levels = [str(at.name) for at in self.blocks]
+        attended = {
+            level: at(_level(hierarchy, level), ctx)
+            for level, at in zip(levels, self.blocks, strict=True)
+        }
         return hierarchy | attended, {}
 
 
@@ -222,7 +226,7 @@ def create(
         UserError: an unknown name or option.
     """
     if name in BLOCKS:
-        template = block(name, **options)
+        template = make("attention", BLOCKS, name, options)
         return LevelAttention(tuple(template.clone(name=level) for level in levels))
     kinds = BLOCKS | {"bilinear_attention": BilinearAttention}
     return make("attention", kinds, name, {"levels": tuple(levels), **options})

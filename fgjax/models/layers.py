@@ -53,12 +53,12 @@ class Conv(nn.Module):
         self,
         x: Images,
         ctx: Context,
-        scale: Float[Array, " o"] | None = None,
-        shift: Float[Array, " o"] | None = None,
+        affine: tuple[Float[Array, " o"], Float[Array, " o"]] | None = None,
     ) -> Float[Array, "b hh ww o"]:
-        """The convolution, then ``scale * y + shift`` folded into kernel and bias."""
+        """The convolution, then ``affine``, (scale, shift), folded into kernel and bias."""
         kernel, bias = self.parameters(x.shape[-1])
-        if scale is not None:
+        if affine is not None:
+            scale, shift = affine
             kernel = kernel * scale
             bias = shift if bias is None else bias * scale + shift
         y = convolve(
@@ -156,7 +156,7 @@ class ConvBN(nn.Module):
         if mode.batch or mode.update:
             y = norm(conv(x, ctx), ctx)
         else:
-            y = conv(x, ctx, *norm.running_affine(self.features))
+            y = conv(x, ctx, norm.running_affine(self.features))
         return y if self.activation is None else self.activation(y)
 
 
@@ -212,4 +212,5 @@ def average_pool(x: Images) -> Float[Array, "b c"]:
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+    height, width = (value, value) if isinstance(value, int) else value
+    return height, width

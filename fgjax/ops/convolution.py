@@ -34,7 +34,8 @@ def explicit_padding(
     if padding != "SAME":
         raise ValueError(f"padding must be 'SAME', 'VALID', an int or two pairs, not {padding!r}")
     extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    return tuple(lax.padtype_to_pads(size, extents, strides, "SAME"))
+    rows, columns = lax.padtype_to_pads(size, extents, strides, "SAME")
+    return rows, columns
 
 
 def convolve(

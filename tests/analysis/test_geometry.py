@@ -112,10 +112,10 @@ def test_top_responses_in_batches_are_those_of_all_at_once():
         top = geometry.merge_top(top, value, np.arange(start, start + len(part)), row, column, 4)
     greatest = maps.max((1, 2))
     order = np.argsort(-greatest, axis=0)[:4]
-    np.testing.assert_array_equal(top.index, order)
+    np.testing.assert_array_equal(top.image, order)
     for rank in range(4):
         for unit in range(3):
-            index, row, column = (field[rank, unit] for field in (top.index, top.row, top.column))
+            index, row, column = (field[rank, unit] for field in (top.image, top.row, top.column))
             assert maps[index, row, column, unit] == top.value[rank, unit]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from fgjax.analysis.page.summary import levels_of
 from fgjax.plots import BLUE, GREEN, ORANGE, RED
@@ -213,8 +214,7 @@ _BARS = {"error_kw": {"ecolor": "0.35", "elinewidth": 1, "capsize": 2}}
 
 
 def _figure(width: float, height: float, columns: int = 1, **options) -> tuple[Figure, Sequence]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.08)
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.08))
     panels = figure.subplots(1, columns, squeeze=False, **options)[0]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)

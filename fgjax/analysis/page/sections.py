@@ -87,7 +87,7 @@ def _read_outs(content: Content, coarse: bool, shared: bool) -> str:
     titles = [f"{names[target]}, {title}" for target in targets for _, title in kinds]
     levels = levels_of(content)
     best = {
-        column: max(accuracy(content, level, column[1], column[0]) or 0 for level in levels)
+        column: max(accuracy(content, level, column[1], column[0]) for level in levels)
         for column in columns
     }
     headers = ["level", "stride", "size", "channels", "receptive field", *titles]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,10 +32,10 @@ def levels_of(content: Content) -> list[str]:
     return [level for level in content["levels"] if level != "embedding"]
 
 
-def accuracy(content: Content, level: str, kind: str, target: str = "fine") -> float | None:
-    """Accuracy of a read-out, or None where there is none."""
+def accuracy(content: Content, level: str, kind: str, target: str = "fine") -> float:
+    """Accuracy of a read-out, nan where there is none."""
     found = content["levels"][level]["read_outs"].get(kind, {}).get(target)
-    return None if found is None else found["value"]
+    return math.nan if found is None else found["value"]
 
 
 def sentences(content: Content) -> list[str]:
@@ -72,7 +73,7 @@ def _depth(content: Content) -> str:
         f"and {percent(curve[-1])} at {levels[-1]}, the largest step from {levels[place]} to "
         f"{levels[place + 1]}"
     )
-    if (coarse := accuracy(content, levels[place], "average", "coarse")) is not None:
+    if not math.isnan(coarse := accuracy(content, levels[place], "average", "coarse")):
         text += (
             f", where families are told in {percent(coarse)} and classes in "
             f"{percent(curve[place])} of the images before it"

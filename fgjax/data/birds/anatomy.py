@@ -137,16 +137,16 @@ def _outline(plan: BodyPlan, body: Frame, head: Frame, crest: bool) -> ndarray:
     d = plan.depth
     angles = np.deg2rad([56, 4, -45, -88, -112, -134, -150, -174])
     radii = np.array([1, 1, 1, 1.03, 1.14, 1.58, 1.14, 1]) if crest else np.ones(8)
-    skull = np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None]
+    skull = head(np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None])
     back = [(0.0, -0.86 * d), (-0.28, -0.66 * d), (-0.50, -0.26 * d), (-0.61, 0.06 * d)]
     below = [(-0.50, 0.36 * d), (-0.30, 0.74 * d), (0.0, 1.0 * d), (0.26, 0.86 * d)]
     if plan.neck:
         x, y = plan.head
         back = [(x - 0.24, y + 0.22), *back]
         below = [*below, (0.45, 0.38 * d), (x - 0.02, y + 0.27)]
-    skull, back, below = head(skull), body(back), body(below)
-    breast = _bulge(below[-1], skull[0], body.axes[0], 0.0 if plan.neck else 0.20)
-    return curve(np.concatenate([skull, back, below, breast]))
+    upper, lower = body(back), body(below)
+    breast = _bulge(lower[-1], skull[0], body.axes[0], 0.0 if plan.neck else 0.20)
+    return curve(np.concatenate([skull, upper, lower, breast]))
 
 
 def _bulge(start, stop, forwards, depth: float) -> ndarray:

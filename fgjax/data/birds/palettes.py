@@ -40,5 +40,5 @@ def palette(rng: np.random.Generator, family: str, spread: float) -> dict[str, n
         own = rng.normal(0, 1, 3) * spread * (0.006, 0.04, 0.05)
         h, s = (h + hue + own[0]) % 1, s * np.exp(saturation + own[1])
         v = v * np.exp(value + own[2])
-        colors[name] = np.float32(colorsys.hsv_to_rgb(h, min(s, 1), min(v, 0.98)))
+        colors[name] = np.array(colorsys.hsv_to_rgb(h, min(s, 1), min(v, 0.98)), np.float32)
     return colors

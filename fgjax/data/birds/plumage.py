@@ -14,6 +14,7 @@ from fgjax.data.birds.raster import (
     coverage,
     curve,
     ellipse,
+    float32,
     noise,
     relief,
     ribbon,
@@ -179,4 +180,4 @@ def _eye(painter, bird, rim):
         (EYE + np.array([0.06, -0.08]), 0.055, (1.0, 1.0, 1.0)),
     ):
         circle = bird.face(ellipse(center, (radius, radius)))
-        painter.image = blend(painter.image, np.float32(color), coverage([circle], painter.size))
+        painter.image = blend(painter.image, float32(color), coverage([circle], painter.size))

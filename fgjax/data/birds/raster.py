@@ -86,13 +86,22 @@ def coverage(polygons: Iterable, size: int, tones: Iterable[int] | None = None):
     return np.asarray(canvas.reduce(SUPERSAMPLING), np.float32) / 255
 
 
+def float32(values) -> ndarray:
+    """A colour or a direction in single precision."""
+    return np.asarray(values, np.float32)
+
+
 def window(alpha, margin: float = 0) -> tuple[slice, slice]:
     """The rows and columns where there is something, and ``margin`` more on every side."""
     margin = int(np.ceil(margin))
-    spans = (np.flatnonzero(alpha.any(axis)) for axis in (1, 0))
-    return tuple(
-        slice(max(s[0] - margin, 0), s[-1] + 1 + margin) if len(s) else slice(0) for s in spans
-    )
+
+    def span(axis):
+        filled = np.flatnonzero(alpha.any(1 - axis))
+        if not len(filled):
+            return slice(0)
+        return slice(max(filled[0] - margin, 0), filled[-1] + 1 + margin)
+
+    return span(0), span(1)
 
 
 def blend(image, color, alpha):

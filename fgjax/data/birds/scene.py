@@ -111,7 +111,7 @@ def random_pose(rng: np.random.Generator, difficulty: float) -> Pose:
 
 def _light(rng, difficulty: float):
     angle = np.deg2rad(rng.uniform(-60, 60) * (0.5 + difficulty))
-    direction = np.float32((np.sin(angle), -np.cos(angle), rng.uniform(0.9, 1.5)))
+    direction = np.array((np.sin(angle), -np.cos(angle), rng.uniform(0.9, 1.5)), np.float32)
     return direction / np.linalg.norm(direction)
 
 

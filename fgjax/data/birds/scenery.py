@@ -12,6 +12,7 @@ from fgjax.data.birds.raster import (
     curve,
     ellipse,
     enlarge,
+    float32,
     noise,
     relief,
     ribbon,
@@ -22,7 +23,7 @@ GRID = 64  # backgrounds are painted small and enlarged
 
 def _gradient(top, bottom):
     t = np.linspace(0, 1, GRID, dtype=np.float32)[:, None, None]
-    return np.broadcast_to((1 - t) * np.float32(top) + t * np.float32(bottom), (GRID, GRID, 3))
+    return np.broadcast_to((1 - t) * float32(top) + t * float32(bottom), (GRID, GRID, 3))
 
 
 def _discs(rng, image, colors, count: int, radii):
@@ -30,7 +31,7 @@ def _discs(rng, image, colors, count: int, radii):
     for _ in range(count):
         radius = rng.uniform(*radii)
         disc = coverage([ellipse(rng.uniform(0, GRID, 2), (radius, radius))], GRID)
-        color = np.float32(colors[rng.integers(len(colors))]) * rng.uniform(0.9, 1.1)
+        color = float32(colors[rng.integers(len(colors))]) * rng.uniform(0.9, 1.1)
         image = blend(image, color, disc * rng.uniform(0.12, 0.5))
     return image
 
@@ -43,7 +44,7 @@ def _stalks(rng, image, colors, count: int, top: float, widths):
         stem = ribbon(
             [(x, GRID + 4), (x + lean * 0.3, GRID * 0.6), tip], (rng.uniform(*widths), 0.4)
         )
-        color = np.float32(colors[rng.integers(len(colors))]) * rng.uniform(0.85, 1.15)
+        color = float32(colors[rng.integers(len(colors))]) * rng.uniform(0.85, 1.15)
         image = blend(image, color, coverage([stem], GRID) * 0.8)
     return image
 
@@ -51,7 +52,7 @@ def _stalks(rng, image, colors, count: int, top: float, widths):
 def _sky(rng):
     image = _gradient((0.42, 0.62, 0.84), (0.84, 0.90, 0.94))
     cloud = np.clip(noise(rng, (GRID, GRID), (5, 10)) * 0.5, 0, 1)
-    return blend(image, np.float32((0.97, 0.96, 0.94)), cloud * 0.8)
+    return blend(image, float32((0.97, 0.96, 0.94)), cloud * 0.8)
 
 
 def _foliage(rng):
@@ -74,9 +75,9 @@ def _bark(rng):
         [[(left, 0), (left + width, 0), (left + width + 3, GRID), (left - 3, GRID)]], GRID
     )
     grain = noise(rng, (GRID, GRID), (7, 1.0))[..., None]
-    wood = np.float32((0.46, 0.37, 0.29)) * (1 + 0.16 * grain)
+    wood = float32((0.46, 0.37, 0.29)) * (1 + 0.16 * grain)
     return blend(
-        image, wood * relief(trunk, 7, np.float32((-0.4, 0, 0.9)))[..., None], blur(trunk, 1.2)
+        image, wood * relief(trunk, 7, float32((-0.4, 0, 0.9)))[..., None], blur(trunk, 1.2)
     )
 
 
@@ -126,7 +127,7 @@ def _branch(rng, size: int, at, unit: float):
     shape = ribbon(np.stack([x, y], 1), (thickness * 1.2, thickness, thickness * 0.7))
     bark = noise(rng, (size, size), (0.005 * size, 0.05 * size))
     bark = bark + 0.6 * noise(rng, (size, size), (0.003 * size, 0.012 * size))
-    return shape, np.float32((0.43, 0.34, 0.27)) * (1 + 0.11 * bark[..., None]), thickness * 0.3
+    return shape, float32((0.43, 0.34, 0.27)) * (1 + 0.11 * bark[..., None]), thickness * 0.3
 
 
 def _stone(rng, size: int, at, unit: float):
@@ -137,8 +138,8 @@ def _stone(rng, size: int, at, unit: float):
     grain = 1 + 0.06 * patches[..., None] + 0.08 * grain[..., None]
     depth = (np.arange(size, dtype=np.float32) - at[1])[:, None] / unit
     moss = 0.8 / (1 + np.exp(12 * depth - 2.0 - 2.5 * patches))
-    stone = np.float32((0.50, 0.49, 0.46)) * grain
-    return shape, blend(stone, np.float32((0.34, 0.38, 0.20)) * grain, moss), 0.1 * width
+    stone = float32((0.50, 0.49, 0.46)) * grain
+    return shape, blend(stone, float32((0.34, 0.38, 0.20)) * grain, moss), 0.1 * width
 
 
 class Foreground:
@@ -155,7 +156,7 @@ class Foreground:
         twig = Frame(np.asarray(place), np.eye(2) * length).at((0, 0), degrees=turn)
         path = twig([(-0.5, 0.0), (0.4, 0.08), (1.6, -0.05), (3.2, -0.7), (7, -3.6)])
         stem = coverage([ribbon(path, (0.03 * length, 0.07 * length))], len(self.image))
-        self._add(np.float32((0.34, 0.27, 0.19)), blur(stem, focus))
+        self._add(float32((0.34, 0.27, 0.19)), blur(stem, focus))
         green = _green(rng)
         for x, turn in ((-0.4, 165), (0.1, 70), (0.5, -60), (1.2, 40)):
             turn = turn + rng.normal(0, 14)
@@ -186,4 +187,4 @@ class Foreground:
 
 
 def _green(rng):
-    return np.float32(rng.uniform((0.26, 0.38, 0.10), (0.52, 0.58, 0.24)))
+    return float32(rng.uniform((0.26, 0.38, 0.10), (0.52, 0.58, 0.24)))

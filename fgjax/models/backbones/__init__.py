@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,12 +12,12 @@ import jax.numpy as jnp
 
 from fgjax.errors import UserError
 from fgjax.models.backbones import convnext, efficientnet_lite, hrnet, resnet, vgg
-from fgjax.models.backbones.base import Backbone
+from fgjax.models.backbones.base import Backbone, Variants
 from fgjax.models.context import Context
 from fgjax.models.cost import multiply_adds
 
 # family: (builder, {name: its options})
-FAMILIES = {
+FAMILIES: dict[str, tuple[Callable[..., Backbone], Variants]] = {
     "convnext": (convnext.convnext, convnext.VARIANTS),
     "efficientnet_lite": (efficientnet_lite.efficientnet_lite, efficientnet_lite.VARIANTS),
     "hrnet": (hrnet.hrnet, hrnet.VARIANTS),

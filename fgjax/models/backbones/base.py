@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +14,7 @@ from fgjax.models.context import Context
 from fgjax.vocabulary import Hierarchy
 
 Stages = dict[str, Any]  # stage -> map, or tuple of maps
+Variants = Mapping[str, Mapping[str, Any]]  # name -> options of the family's builder
 
 
 class Backbone(nn.Module):
@@ -34,7 +36,7 @@ class Backbone(nn.Module):
     @property
     def depths(self) -> tuple[str, ...]:
         """The names of the stages, shallow to deep."""
-        return tuple(step.name for step in self.steps)
+        return step_names(self.steps)
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -52,12 +54,14 @@ class Backbone(nn.Module):
         self, inputs: Float[Array, "b h w 3"] | Stages, ctx: Context, start: str | None = None
     ) -> Stages:
         """What each stage gives, by depth; see :meth:`__call__` for the arguments."""
-        x, outputs, steps = inputs, {}, self.steps
+        x: Any = inputs
+        outputs: Stages = {}
+        first = 0
         if start is not None:
-            x, outputs = self.entry(inputs, start), dict(inputs)
-            steps = steps[self.depths.index(start) :]
-        for step in steps:
-            x = outputs[step.name] = step(x, ctx.at(step.name))
+            x, outputs = self.entry(x, start), dict(x)
+            first = self.depths.index(start)
+        for name, step in zip(self.depths[first:], self.steps[first:], strict=True):
+            x = outputs[name] = step(x, ctx.at(name))
         return outputs
 
     def hierarchy(self, stages: Stages) -> Hierarchy:
@@ -93,12 +97,17 @@ class Backbone(nn.Module):
         return inputs[before]
 
 
-def truncate(steps: list[nn.Module], last: str) -> tuple[nn.Module, ...]:
+def step_names(steps: Sequence[nn.Module]) -> tuple[str, ...]:
+    """The names of stages; each was made with one."""
+    return tuple(str(step.name) for step in steps)
+
+
+def truncate(steps: Sequence[nn.Module], last: str) -> tuple[nn.Module, ...]:
     """The stages up to and with ``last``."""
-    names = [step.name for step in steps]
-    if last not in names:
-        raise UserError(f"Option last={last!r} must name one of the levels {', '.join(names)}.")
-    return tuple(steps[: names.index(last) + 1])
+    known = step_names(steps)
+    if last not in known:
+        raise UserError(f"Option last={last!r} must name one of the levels {', '.join(known)}.")
+    return tuple(steps[: known.index(last) + 1])
 
 
 def scaled(width: int, multiplier: float) -> int:

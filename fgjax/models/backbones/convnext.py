@@ -13,12 +13,12 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from fgjax.models.backbones.base import Backbone, truncate
+from fgjax.models.backbones.base import Backbone, Variants, truncate
 from fgjax.models.context import Context
 from fgjax.models.layers import Conv, Dense, LayerNorm
 
 # name: options of :func:`convnext`
-VARIANTS = {
+VARIANTS: Variants = {
     "convnext_tiny": {"depths": (3, 3, 9, 3), "width": 96},
     "convnext_small": {"depths": (3, 3, 27, 3), "width": 96},
     "convnext_base": {"depths": (3, 3, 27, 3), "width": 128},

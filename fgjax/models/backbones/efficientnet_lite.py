@@ -12,7 +12,7 @@ from typing import NamedTuple
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from fgjax.models.backbones.base import Backbone, scaled, truncate
+from fgjax.models.backbones.base import Backbone, Variants, scaled, truncate
 from fgjax.models.context import Context
 from fgjax.models.layers import ConvBN, relu6
 
@@ -41,7 +41,7 @@ STAGES = (
 )
 
 # name: options of :func:`efficientnet_lite`
-VARIANTS = {
+VARIANTS: Variants = {
     "efficientnet_lite0": {"width": 1.0, "depth": 1.0},
     "efficientnet_lite1": {"width": 1.0, "depth": 1.1},
     "efficientnet_lite2": {"width": 1.1, "depth": 1.2},
@@ -77,7 +77,7 @@ class InvertedResidual(nn.Module):
 class Level(nn.Module):
     """The blocks at one stride, named by architecture stage and place; ``stem`` before them."""
 
-    blocks: tuple[tuple[str, dict[str, int]], ...]
+    blocks: tuple[tuple[str, nn.FrozenDict], ...]
     stem: int = 0
 
     @nn.compact
@@ -103,8 +103,8 @@ def efficientnet_lite(width: float = 1.0, depth: float = 1.0, last: str = "conv5
                 "strides": stage.strides if place == 0 else 1,
                 "kernel_size": stage.kernel_size,
             }
-            row = (f"block{number}_{place}", nn.FrozenDict(options))
-            blocks.setdefault(stage.level, []).append(row)
+            row = blocks.setdefault(stage.level, [])
+            row.append((f"block{number}_{place}", nn.FrozenDict(options)))
     stem = 32 if width >= 1 else scaled(32, width)
     steps = [
         Level(tuple(rows), stem if level == "conv1" else 0, name=level, parent=None)

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fgjax.errors import UserError
-from fgjax.models.backbones.base import Backbone, truncate
+from fgjax.models.backbones.base import Backbone, Variants, truncate
 from fgjax.models.context import Context
 from fgjax.models.layers import ConvBN, max_pool
 from fgjax.ops.convolution import convolve
 
 # name: options of :func:`resnet`
-VARIANTS = {
+VARIANTS: Variants = {
     "resnet18": {"block": "basic", "depths": (2, 2, 2, 2)},
     "resnet34": {"block": "basic", "depths": (3, 4, 6, 3)},
     "resnet50": {"depths": (3, 4, 6, 3)},
@@ -191,7 +191,7 @@ def resnet(
         }
         first = {"strides": strides, "first_dilation": first_dilation}
         rest = {"first_dilation": dilation}
-        options = tuple(
+        options: tuple[nn.FrozenDict, ...] = tuple(
             nn.FrozenDict({**shared, **(first if place == 0 else rest)}) for place in range(count)
         )
         name = f"conv{number + 2}"

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from fgjax.models.backbones.base import Backbone, scaled, truncate
+from fgjax.models.backbones.base import Backbone, Variants, scaled, truncate
 from fgjax.models.context import Context
 from fgjax.models.layers import Conv, ConvBN, max_pool
 from fgjax.vocabulary import LEVELS
@@ -25,7 +25,7 @@ _DEPTHS = {
     "vgg19": (2, 2, 4, 4, 4),
 }
 # name: options of :func:`vgg`
-VARIANTS = {
+VARIANTS: Variants = {
     name + suffix: {"depths": depths, "batch_norm": bool(suffix)}
     for suffix in ("", "_bn")
     for name, depths in _DEPTHS.items()

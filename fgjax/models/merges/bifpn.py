@@ -9,7 +9,7 @@ from fgjax.errors import UserError
 from fgjax.models.context import Context
 from fgjax.models.layers import Conv, ConvBN, max_pool
 from fgjax.models.merges.parts import PYRAMID, levels_above, select, stride_between
-from fgjax.ops.resize import resize_nearest
+from fgjax.ops.resize import Size, resize_nearest
 from fgjax.vocabulary import Hierarchy
 
 
@@ -91,7 +91,7 @@ class FusionNode(nn.Module):
         return ConvBN(self.features, activation=nn.swish, name="pointwise")(x, ctx)
 
 
-def shrink(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b H W c"]:
+def shrink(x: Float[Array, "b h w c"], size: Size) -> Float[Array, "b H W c"]:
     """Max pooling to ``size``, with windows that overlap by one as in EfficientDet."""
     stride = stride_between(x.shape[1:3], size)
     if stride > 1:

@@ -10,7 +10,7 @@ from fgjax.errors import UserError
 from fgjax.models.context import Context
 from fgjax.models.layers import ConvBN
 from fgjax.models.merges.parts import PYRAMID, convolution, select
-from fgjax.ops.resize import resize_average, resize_bilinear
+from fgjax.ops.resize import Size, resize_average, resize_bilinear
 from fgjax.vocabulary import Hierarchy
 
 
@@ -81,7 +81,7 @@ def replace(hierarchy: Hierarchy, merged: Hierarchy, at: str, x: Array) -> Hiera
     return rest | {at: x}
 
 
-def column(maps: Hierarchy, size: tuple[int, int]) -> Float[Array, "b H W c"]:
+def column(maps: Hierarchy, size: Size) -> Float[Array, "b H W c"]:
     """All maps at one size, side by side."""
 
     def fit(x):

@@ -7,6 +7,7 @@ import numpy as np
 
 from fgjax.errors import UserError
 from fgjax.models.layers import Conv, ConvBN
+from fgjax.ops.resize import Size
 from fgjax.vocabulary import Hierarchy
 
 PYRAMID = ("conv3", "conv4", "conv5")
@@ -45,7 +46,7 @@ def levels_above(hierarchy: Hierarchy, levels: tuple[str, ...], count: int) -> l
     return [f"conv{number + 1 + i}" for i in range(count)]
 
 
-def stride_between(fine: tuple[int, int], coarse: tuple[int, int]) -> int:
+def stride_between(fine: Size, coarse: Size) -> int:
     """The power of two between two levels; sizes may have been halved rounding up or down."""
     stride = 2 ** round(np.log2(max(n / m for n, m in zip(fine, coarse, strict=True))))
     if any(-(-n // stride) - m not in (0, 1) for n, m in zip(fine, coarse, strict=True)):

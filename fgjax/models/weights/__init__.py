@@ -90,7 +90,7 @@ def match(
 def _published_parts(tensors, keys, template):
     """Leaves of ``template`` in those published parts that ``tensors`` fill as they are."""
     offered = {path: key for key, path in keys.items()}
-    found = {}
+    found: dict[str, Any] = {}
     for part in PUBLISHED_PARTS:
         leaves = {
             path: leaf

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -35,8 +35,8 @@ def inspect(spec: str, backbone: str | None) -> None:
     size = sum(value.nbytes for value in tensors.values())
     print(f"{len(tensors)} tensors, {count:,} values, {size / 2**20:.1f} MiB")
     print(f"sha256 {sources.digest(tensors)}")
-    for key, value in metadata.items():
-        print(f"{key}: {value}")
+    for key, text in metadata.items():
+        print(f"{key}: {text}")
     if backbone:
         print(f"fits {backbone}")
 
@@ -69,6 +69,14 @@ def _load(spec: str, backbone: str | None) -> tuple[Tensors, dict[str, str]]:
     return tensors, {**metadata, "architecture": backbone, **stated}
 
 
+# name: the function, and what it takes before the backbone
+COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
+    "inspect": (inspect, ("SRC",)),
+    "convert": (convert, ("SRC", "DST")),
+    "compare": (compare, ("SRC", "REFERENCE")),
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what the user can put right ends in a sentence and status 2."""
     parser = argparse.ArgumentParser(
@@ -77,17 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, operands in {
-        "inspect": ("SRC",),
-        "convert": ("SRC", "DST"),
-        "compare": ("SRC", "REFERENCE"),
-    }.items():
+    for name, (_, operands) in COMMANDS.items():
         command = commands.add_parser(name)
         for operand in operands:
             command.add_argument(operand)
         command.add_argument("--backbone", metavar="NAME")
     values = vars(parser.parse_args(arguments))
-    run = {"inspect": inspect, "convert": convert, "compare": compare}[values.pop("command")]
+    run, _ = COMMANDS[values.pop("command")]
     backbone = values.pop("backbone")
     try:
         run(*values.values(), backbone)

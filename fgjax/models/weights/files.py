@@ -48,7 +48,8 @@ def write_file(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[
     if not path.parent.is_dir():
         raise UserError(f"The folder {path.parent} does not exist; make it first.")
     if path.suffix == ".npz":
-        np.savez(path, **tensors)
+        arrays: dict[str, Any] = dict(tensors)
+        np.savez(path, **arrays)
     else:
         contiguous = {name: np.asarray(value, order="C") for name, value in tensors.items()}
         save_file(contiguous, path, dict(metadata))

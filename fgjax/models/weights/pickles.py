@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import io
-import math
 import pickle
 import struct
 import zipfile
@@ -39,7 +38,7 @@ _DTYPES = {
 class _Storage(NamedTuple):
     key: str
     dtype: np.dtype
-    count: int
+    length: int
 
 
 class _Tensor(NamedTuple):
@@ -159,11 +158,11 @@ def _materialise(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
     storage, offset, shape, strides = tensor
     data = storages[storage.key]
     size = storage.dtype.itemsize
-    if len(data) < storage.count * size:
-        raise ValueError(f"storage {storage.key} has {len(data)} of {storage.count * size} bytes")
-    flat = np.frombuffer(data, storage.dtype, storage.count)
+    if len(data) < storage.length * size:
+        raise ValueError(f"storage {storage.key} has {len(data)} of {storage.length * size} bytes")
+    flat = np.frombuffer(data, storage.dtype, storage.length)
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-    if min(offset, *shape, *strides, 0) < 0 or (math.prod(shape) and last >= storage.count):
+    if min(offset, *shape, *strides, 0) < 0 or (0 not in shape and last >= storage.length):
         raise ValueError("a tensor reaches beyond its storage")
     view = np.lib.stride_tricks.as_strided(flat[offset:], shape, [s * size for s in strides])
     return np.array(view, order="C")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,7 +107,7 @@ def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(value) for value in text.split(","))
 
 
-_FIELDS = {
+_FIELDS: dict[str, Callable[[str], Any]] = {
     "mean": _numbers,
     "std": _numbers,
     "image_size": int,

@@ -138,8 +138,8 @@ def target(key: str, ndim: int, rows: Rows) -> str | None:
         return key
     for pattern, replacement in rows:
         key = re.sub(pattern, replacement, key)
-    path, _, leaf = key.rpartition("/")
-    leaf = ("scale" if ndim == 1 else "kernel") if leaf == "weight" else _LEAVES.get(leaf)
+    path, _, word = key.rpartition("/")
+    leaf = ("scale" if ndim == 1 else "kernel") if word == "weight" else _LEAVES.get(word)
     if not path or leaf is None or "." in path:
         return None
     collection = "batch_stats" if leaf in ("mean", "var") else "params"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ def cross_entropy(*, class_weights: tuple[float, ...] | None = None) -> Objectiv
     return objective
 
 
-OBJECTIVES = {
+OBJECTIVES: dict[str, Callable[..., Objective | tuple[Objective, ...]]] = {
     "cross_entropy": cross_entropy,
     "center_loss": center_loss,
     "pairwise_confusion": pairwise_confusion,

@@ -59,14 +59,14 @@ def _effect_loss(
     apply: Apply, params: Any, targets: Float[Array, "b k"], views: Views, keys: Key[Array, " b"]
 ) -> Float[Array, " b"]:
     """Mean over the views of the cross-entropy of ``logits(maps) - logits(random maps)``."""
-    total = 0.0
-    for view, keys_of_view in zip(
-        views, jax.vmap(jax.random.split, (0, None), 1)(keys, len(views)), strict=True
-    ):
-        random = counterfactual_maps(keys_of_view, view.maps)
+
+    def of_view(view, keys):
+        random = counterfactual_maps(keys, view.maps)
         logits, _ = apply(params, (view.merged, random), method="reclassify")
-        total = total + losses.cross_entropy(view.logits - logits, targets)
-    return total / len(views)
+        return losses.cross_entropy(view.logits - logits, targets)
+
+    raw, crop, drop = map(of_view, views, jax.vmap(jax.random.split, (0, None), 1)(keys, 3))
+    return (raw + crop + drop) / 3
 
 
 def counterfactual_maps(

@@ -8,8 +8,10 @@ images as they are.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fgjax.errors import UserError
@@ -56,7 +58,7 @@ def _of_all(levels: int, weight: float) -> Objective:
         del key, axis_name
         images, targets = images_of(batch, "pmg"), batch["targets"]
         logits, batch_stats = _logits(apply, params, images, levels)
-        metrics = {"accuracy": correct(sum(logits), targets)}
+        metrics = {"accuracy": correct(functools.reduce(jnp.add, logits), targets)}
         values = weight * losses.cross_entropy(logits[-1], targets)
         return values, Aux(batch_stats, metrics, batch["carried"])
 
