@@ -16,16 +16,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fgjax.errors import UserError
-from fgjax.models.backbones.base import Backbone, truncate
+from fgjax.models.backbones.base import Backbone, Variants, truncate
 from fgjax.models.backbones.resnet import BasicBlock, Bottleneck
 from fgjax.models.context import Context
 from fgjax.models.layers import ConvBN
+from fgjax.ops.resize import Size
 from fgjax.vocabulary import Hierarchy
 
 Branches = tuple[Float[Array, "b _h _w _c"], ...]
 
 # name: options of :func:`hrnet`
-VARIANTS = {
+VARIANTS: Variants = {
     "hrnet_w18_small": {
         "width": 16, "planes": 32, "bottlenecks": 1, "modules": (1, 1, 1), "blocks": 2,
     },
@@ -123,7 +124,7 @@ class Exchange(nn.Module):
         return x
 
 
-def _upsample(x: Array, factor: int, size: tuple[int, int]) -> Array:
+def _upsample(x: Array, factor: int, size: Size) -> Array:
     """Nearest neighbour; cut to ``size``, which an odd side makes smaller than the multiple."""
     x = jnp.repeat(jnp.repeat(x, factor, axis=1), factor, axis=2)
     return x[:, : size[0], : size[1]]
@@ -164,15 +165,14 @@ class ClassificationHead(nn.Module):
     @nn.compact
     def __call__(self, hierarchy: Hierarchy, ctx: Context) -> Hierarchy:
         """The hierarchy with conv5 replaced: (b, h / 32, w / 32, 2048)."""
-        y = None
-        for number, level in enumerate(("conv2", "conv3", "conv4", "conv5")):
-            x = Bottleneck(32 * 2**number, name=f"widen{number}")(hierarchy[level], ctx)
-            if y is not None:
-                x = x + ConvBN(
-                    x.shape[-1], 3, 2, 1, use_bias=True, activation=jax.nn.relu,
-                    name=f"down{number - 1}",
-                )(y, ctx)  # fmt: skip
-            y = x
+        y, *coarser = (
+            Bottleneck(32 * 2**number, name=f"widen{number}")(hierarchy[level], ctx)
+            for number, level in enumerate(("conv2", "conv3", "conv4", "conv5"))
+        )
+        for number, x in enumerate(coarser):
+            y = x + ConvBN(
+                x.shape[-1], 3, 2, 1, use_bias=True, activation=jax.nn.relu, name=f"down{number}"
+            )(y, ctx)  # fmt: skip
         y = ConvBN(2048, use_bias=True, activation=jax.nn.relu, name="final")(y, ctx)
         return {**hierarchy, "conv5": y}
 
