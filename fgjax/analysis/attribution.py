@@ -142,7 +142,8 @@ def rank_correlation(
 
 def peak(maps: Float[np.ndarray, "b h w"]) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of the greatest value of each map."""
-    return np.unravel_index(maps.reshape(len(maps), -1).argmax(1), maps.shape[1:])
+    row, column = np.unravel_index(maps.reshape(len(maps), -1).argmax(1), maps.shape[1:])
+    return row, column
 
 
 def mass_near(maps: Float[np.ndarray, "b h w"], masks: np.ndarray) -> Float[np.ndarray, " b"]:

@@ -24,7 +24,9 @@ def to_pixels(
 
 
 def hits(
-    points: Float[np.ndarray, "... 2"], targets: Float[np.ndarray, "... 2"], radius: float
+    points: Float[np.ndarray, "... 2"],
+    targets: Float[np.ndarray, "... 2"],
+    radius: float | Float[np.ndarray, ...],
 ) -> Bool[np.ndarray, ...]:
     """Pointing game: is the point within ``radius`` pixels of the target?"""
     return np.linalg.norm(points - targets, axis=-1) <= radius

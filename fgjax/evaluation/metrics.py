@@ -39,8 +39,8 @@ def summarize(
     log_p = log_softmax(logits, axis=1)
     totals = np.bincount(labels, minlength=classes)
     estimates = {
-        "top1": intervals.wilson(correct.sum(), n),
-        "top5": intervals.wilson((rank_of_label(logits, labels) < 5).sum(), n),
+        "top1": intervals.wilson(int(correct.sum()), n),
+        "top5": intervals.wilson(int((rank_of_label(logits, labels) < 5).sum()), n),
         "mean_per_class": intervals.mean_of_proportions(
             np.bincount(labels[correct], minlength=classes), totals
         ),
@@ -48,7 +48,8 @@ def summarize(
     chance = {"top1": 1 / classes, "top5": min(5, classes) / classes, "mean_per_class": 1 / classes}
     if coarse_of is not None:
         family = np.asarray(coarse_of)
-        estimates["coarse"] = intervals.wilson((family[predicted] == family[labels]).sum(), n)
+        within = family[predicted] == family[labels]
+        estimates["coarse"] = intervals.wilson(int(within.sum()), n)
         chance["coarse"] = float(np.mean(family[labels][:, None] == family[None, :]))
     return {
         "n": n,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fgjax.errors import UserError
@@ -86,7 +89,7 @@ class FusionNode(nn.Module):
         """The fused map; the inputs have one shape."""
         weights = nn.relu(self.param("weights", nn.initializers.ones, (len(inputs),)))
         weights = (weights / (1e-4 + weights.sum())).astype(ctx.dtype)
-        x = sum(weight * x for weight, x in zip(weights, inputs, strict=True))
+        x = functools.reduce(jnp.add, map(jnp.multiply, weights, inputs))
         x = Conv(self.features, 3, groups=self.features, name="depthwise")(x, ctx)
         return ConvBN(self.features, activation=nn.swish, name="pointwise")(x, ctx)
 
