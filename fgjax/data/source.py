@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -66,7 +67,7 @@ class Source:
         image, _ = self._decode(index)
         return {"image": image, "name": self.names[index], **self.annotations(index)}
 
-    def annotations(self, index: int) -> dict[str, np.ndarray]:
+    def annotations(self, index: int) -> dict[str, Any]:
         """Label, coarse label, box, parts and index of an example, without reading its image."""
         label = self.labels[index]
         coarse = -1 if self.info.coarse_of is None else self.info.coarse_of[label]
