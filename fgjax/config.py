@@ -165,21 +165,32 @@ def chosen(options: Mapping[str, Any], key: str, value: str) -> Any:
     return options[value]
 
 
+# The widest that a part of a tiny network is, by option.
+NARROW = {"d": 256, "features": 16, "hidden": 16, "project": 16, "maps": 4}
+
+
 def tiny(c: ml_collections.ConfigDict, last: str = "conv3") -> ml_collections.ConfigDict:
     """The same experiment in seconds, for tests: what ``:tiny`` makes of a config.
 
     A narrow EfficientNet-Lite0 without weights that ends at level ``last`` sees 64 pixels, of a few
-    synthetic birds unless the config reads photos of the user's own; where the schedule names a
-    deeper level, ``last`` trains.
+    synthetic birds unless the config reads photos of the user's own. What the parts do with conv5
+    they do with ``last``, with conv4 with the level before it, and so on; where the schedule names
+    a deeper level, ``last`` trains.
     """
     c.data.image_size = c.data.size = 64
+    c.data.canvas = None
     if c.data.name != "image_folder":
         c.data.name = "synthetic_birds"
         c.data.counts = {"train": 4, "test": 2}
     c.model.backbone = model("efficientnet_lite0", weights=None, width=0.25, last=last).backbone
-    c.model.pooling.levels = (last,)
-    if "d" in c.model.pooling:
-        c.model.pooling.d = 256
+    c.model.pooling.levels = c.model.pooling.get("levels", LEVELS[-1:])
+    moved = len(LEVELS) - 1 - LEVELS.index(last)
+    for part in (c.model.merge, c.model.attention, c.model.pooling, c.model.head):
+        if not isinstance(part.get("levels", 0), int):
+            part.levels = tuple(LEVELS[LEVELS.index(level) - moved] for level in part.levels)
+        for option, widest in NARROW.items():
+            if option in part:
+                part[option] = min(part[option], widest)
     deeper = LEVELS[LEVELS.index(last) + 1 :]
     c.schedule = tuple(
         phase | {"train": {last if g in deeper else g: r for g, r in phase["train"].items()}}
