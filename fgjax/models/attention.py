@@ -28,6 +28,7 @@ from fgjax.errors import UserError
 from fgjax.models.context import Context
 from fgjax.models.factory import make
 from fgjax.models.layers import BatchNorm, Conv, ConvBN, Dense
+from fgjax.ops.peak import maximum, maximum_over_places
 from fgjax.vocabulary import Hierarchy
 
 Map = Float[Array, "b h w c"]
@@ -81,11 +82,11 @@ class CBAM(nn.Module):
     def __call__(self, x: Map, ctx: Context) -> Map:
         """The map with weighed channels, then weighed places."""
         hidden = max(1, int(x.shape[-1] / self.reduction + 0.5))
-        y = jnp.stack([x.mean((1, 2)), x.max((1, 2))], axis=1)
+        y = jnp.stack([x.mean((1, 2)), maximum_over_places(x)], axis=1)
         y = nn.relu(Dense(hidden, use_bias=False, name="reduce")(y, ctx))
         y = Dense(x.shape[-1], use_bias=False, name="expand")(y, ctx).sum(axis=1)
         x = x * _over_places(nn.sigmoid(y))
-        y = jnp.stack([x.mean(-1), x.max(-1)], axis=-1)
+        y = jnp.stack([x.mean(-1), maximum(x, -1)], axis=-1)
         pad = self.kernel_size // 2
         return x * nn.sigmoid(ConvBN(1, self.kernel_size, padding=pad, name="places")(y, ctx))
 

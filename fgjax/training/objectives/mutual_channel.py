@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from fgjax.errors import UserError
 from fgjax.ops import losses
+from fgjax.ops.peak import maximum
 from fgjax.training.objectives.base import Aux, Objective, correct, example_keys
 
 
@@ -28,7 +29,7 @@ def mutual_channel(
 
     def objective(apply, params, batch, key, axis_name=None):
         outputs, batch_stats = apply(params, batch["inputs"])
-        targets, x = batch["targets"], outputs.merged[level]
+        targets, x = batch["targets"], _map_of(outputs, level)
         keys = example_keys(key, len(x), axis_name)
         alone = losses.cross_entropy(discriminality(keys, x, targets.shape[-1]), targets)
         spread = diversity(x, targets.shape[-1])
@@ -38,6 +39,15 @@ def mutual_channel(
         return values, Aux(batch_stats, metrics, batch["carried"])
 
     return objective
+
+
+def _map_of(outputs, level):
+    if level not in outputs.merged:
+        raise UserError(
+            f"the objective 'mutual_channel' divides the channels of level {level}, and there are "
+            f"{', '.join(outputs.merged)}; set train.objective.level to one of them"
+        )
+    return outputs.merged[level]
 
 
 def discriminality(
@@ -56,7 +66,7 @@ def discriminality(
         return jax.vmap(jax.random.permutation, (0, None))(keys, kept)
 
     masks = jax.vmap(draw)(keys).astype(x.dtype)
-    best = jnp.max(grouped * masks[:, None], axis=-1)
+    best = maximum(grouped * masks[:, None], -1)
     return jnp.mean(best, axis=1, dtype=jnp.float32)
 
 
@@ -67,7 +77,7 @@ def diversity(x: Float[Array, "b h w c"], classes: int) -> Float[Array, " b"]:
     summed over places, divided by ξ and averaged over the classes.
     """
     places = jax.nn.softmax(_by_class(x, classes).astype(jnp.float32), axis=1)
-    return jnp.mean(jnp.sum(jnp.max(places, axis=-1), axis=1), axis=-1) / places.shape[-1]
+    return jnp.mean(jnp.sum(maximum(places, -1), axis=1), axis=-1) / places.shape[-1]
 
 
 def _by_class(x: Float[Array, "b h w c"], classes: int) -> Float[Array, "b p k s"]:
