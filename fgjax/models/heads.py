@@ -166,7 +166,7 @@ class Granularity(nn.Module):
     def setup(self):
         """Layers norm, hidden, hidden_norm, out."""
         self.norm, self.hidden_norm = BatchNorm(), BatchNorm()
-        self.hidden = Dense(self.width)
+        self.hidden = Dense(self.width, use_bias=False)  # the norm behind it has one
         self.out = Dense(self.classes, kernel_init=nn.initializers.zeros)
 
     def activity(self, pooled: Pooled, ctx: Context) -> Float[Array, "b m"]:
@@ -224,13 +224,19 @@ class MultiGranularity(Head):
         single = [one.direction(x, classes) for one, x in stretches]
         return jnp.concatenate(single, axis=-1) + self.whole.direction(pooled, classes)
 
-    def _split(self, pooled: Pooled) -> list[Array]:
-        if pooled.shape[-1] % self.levels:
+    def stem(self, maps: Maps, ctx: Context) -> Maps:
+        """See :class:`Head`; refuses what cannot be told apart in the pooled vector."""
+        maps = super().stem(maps, ctx)
+        widths = [x.shape[-1] for x in maps]
+        if len(maps) != self.levels or len(set(widths)) > 1:
             raise UserError(
-                f"model.head multi_granularity divides the pooled vector among {self.levels} "
-                f"levels, and it has {pooled.shape[-1]} values: pool {self.levels} levels of one "
-                'width, as the merge "stage_blocks" makes them, or set model.head.levels.'
+                f"model.head multi_granularity classifies by {self.levels} levels of one width, "
+                f"and the pooling reads maps of {', '.join(map(str, widths))} channels: name as "
+                'many in model.pooling.levels, behind the merge "stage_blocks".'
             )
+        return maps
+
+    def _split(self, pooled: Pooled) -> list[Array]:
         return jnp.split(pooled, self.levels, axis=-1)
 
 

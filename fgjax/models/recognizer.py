@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from fgjax.errors import UserError
 from fgjax.models import attention, backbones, heads, merges, pooling
 from fgjax.models.backbones.base import Backbone, Stages
+from fgjax.models.backbones.hrnet import ClassificationHead, HRNet
 from fgjax.models.context import Context
 from fgjax.vocabulary import Hierarchy
 
@@ -82,8 +83,8 @@ class Recognizer(nn.Module):
         """The logits of (merged maps, attention maps): what other attention would have decided."""
         del start
         merged, maps = inputs
-        chosen = tuple(merged[level] for level in self.pooling.levels)
-        embedding = self.pooling(self.head.stem(chosen, ctx.at("head")), ctx.at("pooling"), maps)
+        chosen = self.head.stem(self._pooled(merged), ctx.at("head"))
+        embedding = self.pooling(chosen, ctx.at("pooling"), maps)
         return self.head(embedding, ctx.at("head"))
 
     def granularities(
@@ -119,7 +120,7 @@ class Recognizer(nn.Module):
         direction = self.head.direction(embedding, classes)
         if others is not None:
             direction = direction - self.head.direction(embedding, others)
-        return self.pooling.contributions(selected, direction, ctx.at("pooling"))
+        return self.pooling.contributions(selected, direction, ctx.at("pooling"), maps)
 
     def _maps(self, inputs, ctx, start):
         hierarchy, stages = inputs, {}
@@ -132,8 +133,17 @@ class Recognizer(nn.Module):
             merged = self.merge(merged, ctx.at("merge"))
         if self.attention is not None:
             merged, maps = self.attention(merged, ctx.at("attention"))
-        chosen = tuple(merged[level] for level in self.pooling.levels)
-        return hierarchy, stages, merged, maps, self.head.stem(chosen, ctx.at("head"))
+        selected = self.head.stem(self._pooled(merged), ctx.at("head"))
+        return hierarchy, stages, merged, maps, selected
+
+    def _pooled(self, merged: Hierarchy) -> tuple[Float[Array, "b _h _w _c"], ...]:
+        levels = self.pooling.levels
+        if missing := [level for level in levels if level not in merged]:
+            raise UserError(
+                f"model.pooling.levels is ({', '.join(levels)}), but backbone and merge give "
+                f"{', '.join(merged)}; name levels among those instead of {', '.join(missing)}"
+            )
+        return tuple(merged[level] for level in levels)
 
 
 def build(model, classes: int, **backbone_options) -> Recognizer:
@@ -151,7 +161,7 @@ def build(model, classes: int, **backbone_options) -> Recognizer:
     def options(part):
         return {key: value for key, value in model[part].items() if key not in ("name", "weights")}
 
-    return Recognizer(
+    built = Recognizer(
         backbone=backbones.create(
             model["backbone"]["name"], **options("backbone") | backbone_options
         ),
@@ -160,3 +170,34 @@ def build(model, classes: int, **backbone_options) -> Recognizer:
         pooling=pooling.create(model["pooling"]["name"], **options("pooling")),
         head=heads.create(model["head"]["name"], classes=classes, **options("head")),
     )
+    _check_fit(built)
+    return built
+
+
+def _check_fit(built: Recognizer) -> None:
+    """Raise a UserError for parts that would go together and mean nothing."""
+    head, pool = built.head, built.pooling
+    if pool is None or head is None:
+        raise UserError(
+            "model.pooling and model.head cannot be none: the classes are told by a pooled vector"
+        )
+    if isinstance(built.merge, ClassificationHead) and not isinstance(built.backbone, HRNet):
+        raise UserError(
+            "model.merge hrnet_head is the published head of the HRNets, and this is another "
+            "backbone; choose another merge, such as fpn"
+        )
+    if isinstance(built.attention, attention.BilinearAttention) and not pool.reads_attention:
+        raise UserError(
+            "model.attention bilinear_attention makes part maps that this pooling does not read; "
+            "set model.pooling.name to bilinear_attention, or model.pooling.attend to True"
+        )
+    if isinstance(head, heads.LowRankBilinear) and not pool.gives_gram:
+        raise UserError(
+            "model.head low_rank_bilinear reads the Gram matrix of one level, and this pooling "
+            "gives none; set model.pooling.name to low_rank_bilinear"
+        )
+    if isinstance(head, heads.MultiGranularity) and not isinstance(pool, pooling.FirstOrder):
+        raise UserError(
+            "model.head multi_granularity classifies level by level, and this pooling mixes "
+            "levels; set model.pooling.name to max, average or gem"
+        )

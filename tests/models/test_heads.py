@@ -114,7 +114,7 @@ def test_granularities_are_classifiers_of_the_stretches_and_of_all():
             return scale, p[layer]["bias"] - s[layer]["mean"] * scale
 
         (a, b), (c, d) = affine("norm"), affine("hidden_norm")
-        hidden = ((z[:, stretch] * a + b) @ p["hidden"]["kernel"] + p["hidden"]["bias"]) * c + d
+        hidden = ((z[:, stretch] * a + b) @ p["hidden"]["kernel"]) * c + d
         active = np.where(hidden > 0, hidden, np.exp(hidden) - 1)
         expected = active @ p["out"]["kernel"] + p["out"]["bias"]
         np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
@@ -122,8 +122,11 @@ def test_granularities_are_classifiers_of_the_stretches_and_of_all():
         weights[:, stretch] += back * a
     np.testing.assert_allclose(head.apply(variables, z, CTX), sum(each), rtol=1e-5)
     np.testing.assert_allclose(direction, weights, rtol=1e-3, atol=1e-4)
-    with pytest.raises(UserError, match="among 2 levels, and it has 7 values: pool 2 levels of"):
-        head.apply(variables, pooled(d=7), CTX)
+    maps = tuple(jnp.zeros((1, 2, 2, c)) for c in (4, 6))
+    with pytest.raises(
+        UserError, match="by 2 levels of one width, and the pooling reads maps of 4"
+    ):
+        head.stem(maps, CTX)
 
 
 def test_dropout_acts_in_training_only_and_keeps_the_mean():

@@ -25,8 +25,10 @@ from typing import Any
 from fgjax.models.factory import make
 from fgjax.models.pooling.base import Pooling
 from fgjax.models.pooling.compact import CompactBilinear
-from fgjax.models.pooling.first_order import Average, GeM, Max
+from fgjax.models.pooling.first_order import Average, FirstOrder, GeM, Max
 from fgjax.models.pooling.second_order import Bilinear, BilinearAttention, Factorized
+
+__all__ = ["POOLINGS", "FirstOrder", "Pooling", "create"]
 
 POOLINGS: dict[str, Callable[..., Pooling]] = {
     "average": Average,

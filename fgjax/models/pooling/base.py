@@ -61,6 +61,16 @@ class Pooling(nn.Module):
         """The stretches of the pooled vector, in order."""
         raise NotImplementedError
 
+    @property
+    def reads_attention(self) -> bool:
+        """Whether the vector depends on attention maps."""
+        return self.attend
+
+    @property
+    def gives_gram(self) -> bool:
+        """Whether the vector is a square Gram matrix, row by row."""
+        return False
+
     def align(self, maps: Maps) -> Maps:
         """The maps on the grid of the finest."""
         return align(maps)

@@ -11,10 +11,15 @@ from jaxtyping import Array, Float
 
 from fgjax.models.context import Context
 from fgjax.models.pooling.base import Maps, Part, Pooling, Weights, require
+from fgjax.ops.peak import maximum_over_places
 from fgjax.ops.resize import resize_nearest
 
 
-class Average(Pooling):
+class FirstOrder(Pooling):
+    """A pooling whose vector is one stretch after the other, of each level by itself."""
+
+
+class Average(FirstOrder):
     """Mean over locations of each map, concatenated."""
 
     def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
@@ -22,10 +27,10 @@ class Average(Pooling):
         return [Part(functools.partial(weighted_sum, x), lambda z: z) for x in maps]
 
 
-class Max(Pooling):
+class Max(FirstOrder):
     """Maximum over the locations of each map, concatenated.
 
-    The location that holds a maximum has all of its share; equal ones divide it.
+    The location that holds a maximum has all of its share, the first of equal ones.
     """
 
     reduce: str = "sum"
@@ -47,18 +52,18 @@ class Max(Pooling):
 
     def _part(self, x: Array) -> Part:
         x = x.astype(jnp.float32)
-        peak = x.max((1, 2))
 
         def statistic(w):
             if w is None:
-                return peak
-            held = x == peak[:, None, None]
-            return weighted_sum(x * held / held.sum((1, 2), keepdims=True), w)
+                return maximum_over_places(x)
+            flat = x.reshape(x.shape[0], -1, x.shape[-1])
+            held = jax.nn.one_hot(flat.argmax(1), flat.shape[1], axis=1)
+            return weighted_sum(x * held.reshape(x.shape), w)
 
         return Part(statistic, lambda z: z)
 
 
-class GeM(Pooling):
+class GeM(FirstOrder):
     """Generalised mean (Σ_p max(x_p, ε)^q / n)^(1/q) of each map, after Radenović et al. 2018.
 
     Attributes:

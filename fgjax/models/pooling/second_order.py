@@ -96,6 +96,11 @@ class Bilinear(SecondOrder):
     root_exponent: float = 0.5
     damping: float = 0.0
 
+    @property
+    def gives_gram(self) -> bool:
+        """See :class:`Pooling`."""
+        return len(self.levels) == 1 and not self.triangle
+
     def validate(self) -> None:
         """See :class:`Pooling`."""
         super().validate()
@@ -216,6 +221,8 @@ class BilinearAttention(NormalizedPooling):
     """
 
     scale: float = 100.0
+
+    reads_attention = True
 
     def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
         """See :class:`Pooling`."""
