@@ -175,8 +175,9 @@ def tiny(c: ml_collections.ConfigDict, last: str = "conv3") -> ml_collections.Co
     A narrow EfficientNet-Lite0 without weights that ends at level ``last`` sees 64 pixels, of a few
     synthetic birds unless the config reads photos of the user's own. What the parts do with conv5
     they do with ``last``, with conv4 with the level before it, and so on; where the schedule names
-    a deeper level, ``last`` trains.
+    a deeper level, ``last`` trains. A phase's own size shrinks as the images do.
     """
+    shrink = 64 / c.data.image_size
     c.data.image_size = c.data.size = 64
     c.data.canvas = None
     if c.data.name != "image_folder":
@@ -193,7 +194,9 @@ def tiny(c: ml_collections.ConfigDict, last: str = "conv3") -> ml_collections.Co
                 part[option] = min(part[option], widest)
     deeper = LEVELS[LEVELS.index(last) + 1 :]
     c.schedule = tuple(
-        phase | {"train": {last if g in deeper else g: r for g, r in phase["train"].items()}}
+        phase
+        | {"train": {last if g in deeper else g: r for g, r in phase["train"].items()}}
+        | ({"size": round(shrink * phase["size"])} if phase.get("size") else {})
         for phase in c.schedule
     )
     c.train.epochs = 3.0

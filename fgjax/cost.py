@@ -23,28 +23,34 @@ def of_phases(
 ) -> Callable[[Phase, TrainState], Mapping[str, int]]:
     """The function that counts multiply-adds of one example, without running anything.
 
-    It returns ``step`` (loss and gradient of the phase, from stored features where the trunk is
-    frozen and the views are finite), ``forward`` (one pass over an image) and ``full`` (loss and
-    gradient of every parameter); {} where an objective's loops have no known length.
+    It returns ``step`` (loss and gradient of the phase, at its size, from stored features where the
+    trunk is frozen and the views are finite), ``forward`` (one pass over an image) and ``full``
+    (loss and gradient of every parameter); {} where an objective's loops have no known length.
     """
-    images = jax.ShapeDtypeStruct((1, *(model.preprocessing.image_size,) * 2, 3), np.float32)
+    image_size = model.preprocessing.image_size
+    images = _image(image_size)
     network: dict[str, int] = {}  # what is the same in every phase
 
     def count(phase: Phase, state: TrainState) -> Mapping[str, int]:
         state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
         mine = settings(phase)
         everything = settings(_every_group(phase, mine.assignment))._replace(start=None)
-        features = images if mine.start is None else _features(model, mine.start, state, images)
+        given = _image(phase.size or image_size)
+        given = given if mine.start is None else _features(model, mine.start, state, given)
         try:
             if not network:
                 forward = multiply_adds(partial(_logits, model), state.variables, images)
                 full = _gradient_cost(everything, state, images, classes)
                 network.update(forward=forward, full=full)
-            return {"step": _gradient_cost(mine, state, features, classes), **network}
+            return {"step": _gradient_cost(mine, state, given, classes), **network}
         except ValueError:
             return {}
 
     return count
+
+
+def _image(size):
+    return jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
 
 
 def _logits(model, variables, images):

@@ -44,6 +44,12 @@ class Model:
         """Short side to which the host resizes, in pixels; the input is cut from it."""
         return round(self.preprocessing.image_size / self.preprocessing.crop_fraction)
 
+    def at(self, size: int | None) -> Model:
+        """The same model fed with images of another size, canvas and all; None for its own."""
+        if size is None:
+            return self
+        return dataclasses.replace(self, preprocessing=self.preprocessing._replace(image_size=size))
+
     def initialize(self, seed: int) -> dict[str, Any]:
         """Variables {"params", "batch_stats", "constants"}: pretrained where there are weights.
 

@@ -85,11 +85,12 @@ def step_settings(
 
     def settings(phase: Phase) -> StepSettings:
         start = trunk.start_of(model, assignment, phase)
+        preprocessing = model.at(phase.size).preprocessing
         if phase.views is None:
             augment = augmentation(config)
-            prepare = inputs.from_images(augment, model.preprocessing, classes, smoothing)
+            prepare = inputs.from_images(augment, preprocessing, classes, smoothing)
         elif start is None:
-            prepare = inputs.from_views(phase.views, model.preprocessing, classes, smoothing)
+            prepare = inputs.from_views(phase.views, preprocessing, classes, smoothing)
         else:
             prepare = inputs.from_features(classes, smoothing)
         return StepSettings(phase=phase, start=start, prepare=prepare, **common)

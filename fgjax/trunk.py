@@ -75,23 +75,23 @@ def batches(
         "seed": config.seed,
         "sampling": config.data.sampling,
     }
-    reading = {
-        "canvas": model.canvas,
-        "interpolation": model.preprocessing.interpolation,
-        "workers": config.data.workers,
-    }
 
     def feed(phase: Phase, state: TrainState, step: int) -> Iterator[Any]:
-        start = start_of(model, assignment, phase)
+        fed, start = model.at(phase.size), start_of(model, assignment, phase)
+        reading = {
+            "canvas": fed.canvas,
+            "interpolation": fed.preprocessing.interpolation,
+            "workers": config.data.workers,
+        }
         if phase.views is None:
             host = inputs.image_batches(source, step, **options, **reading)
         elif start is None or config.train.feature_cache == "none":
             host = inputs.viewed_batches(source, step, views=len(phase.views), **options, **reading)
             if start is not None:
-                trunk = compiled_trunk(model, phase.views, start, mesh)
+                trunk = compiled_trunk(fed, phase.views, start, mesh)
                 host = inputs.feature_batches(trunk, _copied(state), host)
         else:
-            stored = _stored(config, model, source, workdir, mesh, phase, state, start)
+            stored = _stored(config, fed, source, workdir, mesh, phase, state, start)
             host = inputs.cached_batches(stored, source, step, views=len(phase.views), **options)
         return inputs.prefetch(host, lambda batch: parallel.shard(batch, mesh))
 
@@ -102,8 +102,8 @@ def abstract_batch(
     config: Config, model: Model, assignment: Mapping[str, str], phase: Phase, state: TrainState
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of the batches that :func:`batches` feeds a phase, so that it compiles ahead."""
-    rows, canvas = config.data.batch_size, model.canvas
-    start = start_of(model, assignment, phase)
+    fed, start = model.at(phase.size), start_of(model, assignment, phase)
+    rows, canvas = config.data.batch_size, fed.canvas
     shape = jax.ShapeDtypeStruct
     batch = {"label": shape((rows,), np.int32), "mask": shape((rows,), np.float32)}
     images = shape((rows, canvas, canvas, 3), np.uint8)
@@ -113,7 +113,7 @@ def abstract_batch(
     if start is None:
         return batch | {"image": images, "index": view, "view": view}
     maps = jax.eval_shape(
-        _trunk(model, phase.views, start), state.variables, {"image": images, "view": view}
+        _trunk(fed, phase.views, start), state.variables, {"image": images, "view": view}
     )
     return batch | {"features": maps}
 

@@ -37,3 +37,11 @@ def test_optional_keys_take_a_value_of_their_type():
     assert c.model.backbone.weights is None
     with pytest.raises(TypeError):
         c.train.ema = "often"
+
+
+def test_a_tiny_run_keeps_the_ratio_of_the_sizes():
+    c = config.default()
+    c.model = config.model()
+    small = dict(name="small", train={"conv5": 0.1}, size=112)
+    c.schedule = (small, dict(name="full", train={"conv5": 0.1}))
+    assert [phase.get("size") for phase in config.tiny(c).schedule] == [32, None]

@@ -58,6 +58,7 @@ class Phase:
         stop: the step after the last.
         intervals: one for every group that trains.
         views: names of the finite views that replace random augmentation, or None for that.
+        size: side of the images it trains on, in pixels, or None for that of every score.
         auto: rule that scales the rates at the phase's start ("rgn", "snr"), or None.
         batches: how many batches the rule looks at.
         patience: end the phase after so many validation scores without a new best, or None.
@@ -69,6 +70,7 @@ class Phase:
     stop: int
     intervals: tuple[Interval, ...]
     views: tuple[str, ...] | None = None
+    size: int | None = None
     auto: str | None = None
     batches: int = 5
     patience: int | None = None

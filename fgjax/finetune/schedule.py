@@ -19,6 +19,16 @@ levels keep their pretrained statistics and newly made parts train theirs.
 shape: those of the "phase", those since the group's "unfreeze" (the phases without a gap in which
 it trains), or those of the whole "run".
 
+``size`` is the side in pixels of the images that a phase trains on, where that is not
+``data.image_size`` (progressive resizing: Tan & Le, "EfficientNetV2", ICML 2021, section 4)::
+
+    schedule = (
+        dict(name="small", share=3, train={"conv5": 0.01, "head": 0.3}, size=160),
+        dict(name="full", share=1, train={"conv5": 0.001, "head": 0.03}),
+    )
+
+The canvas from which they are cut shrinks with them. Every score is taken at ``data.image_size``.
+
 What only the run can tell: ``auto="rgn"`` or ``"snr"`` scales the rates by a rule of
 ``fgjax.finetune.automatic`` over the phase's first ``batches`` batches, ``patience`` ends the phase
 after so many validation scores without a new best, and ``restore_best`` starts a phase from the
@@ -55,6 +65,7 @@ class PhaseSpec:
     decay: float = 0.0
     bn: str | None = None
     views: Sequence[str] | None = None
+    size: int | None = None
     auto: str | None = None
     batches: int = 5
     patience: int | None = None
@@ -67,7 +78,8 @@ class PhaseSpec:
             raise UserError(f"{where} freezes every group; name one under `train`")
         if len(lengths) > 1:
             raise UserError(f"{where} has {' and '.join(lengths)}; give it one of them")
-        for key in (*lengths, "batches", *(["patience"] if self.patience is not None else [])):
+        given = [key for key in ("patience", "size") if getattr(self, key) is not None]
+        for key in (*lengths, "batches", *given):
             if not getattr(self, key) > 0:
                 raise UserError(f"{where} has {key} {getattr(self, key)}; it must be positive")
         if self.auto is not None and self.auto not in AUTO:
@@ -196,6 +208,7 @@ def resolve(
             stop=bounds[i + 1],
             intervals=tuple(_interval(specs, i, group, bounds, groups) for group in spec.train),
             views=tuple(spec.views) if spec.views is not None else None,
+            size=spec.size,
             auto=spec.auto,
             batches=spec.batches,
             patience=spec.patience,

@@ -1,5 +1,6 @@
 """What a phase costs, against what the levels' figures and the groups' sizes predict."""
 
+import dataclasses
 import functools
 from types import SimpleNamespace
 
@@ -97,6 +98,16 @@ def test_multiply_adds_of_a_step_are_as_predicted(name):
             continue
         found = count(phase, state)["step"]
         assert found == pytest.approx(_predicted(phase, info, parameters), rel=0.05), phase.name
+
+
+def test_a_step_on_smaller_images_costs_less():
+    model, state, _ = _model("efficientnet_lite0")
+    count = cost.of_phases(model, _settings(model, state), CLASSES)
+    phase = PHASES[1]
+    whole, small = (count(dataclasses.replace(phase, size=size), state) for size in (None, 96))
+    assert (small["forward"], small["full"]) == (whole["forward"], whole["full"])
+    # From 7 x 7 places to 3 x 3, at every stage alike.
+    assert small["step"] == pytest.approx(whole["step"] * 9 / 49, rel=0.05)
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -1,10 +1,11 @@
+import json
 import math
 
 import numpy as np
 import pytest
 
 from fgjax.errors import UserError
-from fgjax.finetune.intervals import Interval, rate_at
+from fgjax.finetune.intervals import Interval, from_record, rate_at, to_record
 from fgjax.finetune.schedule import resolve
 
 HEAD = dict(name="head", share=3, train={"head": 1.0}, decay=1e-4, views=("center", "flip"))
@@ -25,6 +26,12 @@ def test_phases_divide_the_run_by_their_shares():
     assert tune.groups == ("conv4", "conv5", "head")
     assert [i.bn for i in tune.intervals] == ["frozen", "train", "train"]
     assert [i.warmup for i in tune.intervals] == [10, 10, 10]
+
+
+def test_a_phase_may_have_its_own_image_size():
+    phases = resolve(({**HEAD, "size": 160}, TUNE), 80)
+    assert [phase.size for phase in phases] == [160, None]
+    assert from_record(json.loads(json.dumps(to_record(phases)))) == phases
 
 
 @pytest.mark.parametrize("total", [2, 3, 7])
@@ -95,6 +102,7 @@ def test_a_rate_counts_from_where_its_clock_says(clock, curves):
         (({**HEAD, "auto": "magic"},), "choose one of rgn, snr"),
         (({**HEAD, "auto": "rgn", "batches": 0},), "batches 0; it must be positive"),
         (({**HEAD, "patience": 0},), "patience 0; it must be positive"),
+        (({**HEAD, "size": 0},), "phase 'head' has size 0; it must be positive"),
     ],
 )
 def test_a_bad_schedule_is_named(schedule, message):
