@@ -114,6 +114,23 @@ def test_shallow_variants_of_resnet(torchvision, name, options, theirs):
 
 
 @pytest.mark.parametrize(
+    ("name", "block", "attention", "check"),
+    [
+        ("resnet50", "Bottleneck", "se", compare),
+        ("resnet18", "BasicBlock", "cbam", compare_training),
+    ],
+)
+def test_attention_in_residual_branches(timm, name, block, attention, check):
+    from published import randomize
+
+    depths, kinds = (1, 1, 1, 1), timm.models.resnet
+    attend = {"attn_layer": attention}
+    network = kinds.ResNet(getattr(kinds, block), depths, num_classes=CLASSES, block_args=attend)
+    module = model(backbones.create(name, depths=depths, attention=attention))
+    check(name, randomize(network), RESNET | {"conv1": "act1"}, 64, module)
+
+
+@pytest.mark.parametrize(
     ("name", "layers", "taps"),
     [("vgg11", "A", (1, 4, 9, 14, 19)), ("vgg16_bn", "D", (5, 12, 22, 32, 42))],
 )

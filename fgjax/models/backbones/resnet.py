@@ -1,5 +1,7 @@
 """ResNet (He et al. 2016), wide ResNet, ResNeXt (Xie et al. 2017), with torchvision's geometry.
 
+With ``attention`` they are SE-ResNet (Hu et al. 2018), CBAM-ResNet (Woo et al. 2018) and the like.
+
 Levels: conv1 is the stem (stride 2, before the max pool), conv2-conv5 are the four stages.
 """
 
@@ -13,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fgjax.errors import UserError
+from fgjax.models.attention import BLOCKS
 from fgjax.models.backbones.base import Backbone, Variants, truncate
 from fgjax.models.context import Context
 from fgjax.models.layers import ConvBN, max_pool
@@ -54,6 +57,7 @@ class Unit(nn.Module):
         first_dilation: see ``dilation``.
         stride_in_1x1: a bottleneck strides in its first 1×1 instead of its 3×3.
         antialias: stride by a blur pool after the activation instead of by the convolution.
+        attention: what weighs the residual before it is added, or "none".
     """
 
     planes: int
@@ -64,6 +68,7 @@ class Unit(nn.Module):
     first_dilation: int = 1
     stride_in_1x1: bool = False
     antialias: bool = False
+    attention: str = "none"
 
     expansion = 1
 
@@ -83,6 +88,12 @@ class Unit(nn.Module):
         )(y, ctx)  # fmt: skip
         return blur_pool(y) if blur else y
 
+    def added(self, x: Array, y: Array, ctx: Context) -> Array:
+        """What the block gives, of its input and the residual."""
+        if self.attention != "none":
+            y = BLOCKS[self.attention](name="attention")(y, ctx)
+        return jax.nn.relu(y + self.shortcut(x, ctx))
+
 
 class BasicBlock(Unit):
     """Two 3×3 convolutions."""
@@ -94,7 +105,7 @@ class BasicBlock(Unit):
         y = ConvBN(
             self.planes, 3, padding=self.dilation, dilation=self.dilation, name="conv2"
         )(y, ctx)  # fmt: skip
-        return jax.nn.relu(y + self.shortcut(x, ctx))
+        return self.added(x, y, ctx)
 
 
 class Bottleneck(Unit):
@@ -110,7 +121,7 @@ class Bottleneck(Unit):
         y = ConvBN(width, 1, first, activation=jax.nn.relu, name="conv1")(x, ctx)
         y = self.strided(y, ctx, width, second, "conv2")
         y = ConvBN(self.planes * self.expansion, name="conv3")(y, ctx)
-        return jax.nn.relu(y + self.shortcut(x, ctx))
+        return self.added(x, y, ctx)
 
 
 class Stem(nn.Module):
@@ -153,6 +164,7 @@ def resnet(
     dilated: bool = True,
     stride_in_1x1: bool = False,
     antialias: bool = False,
+    attention: str = "none",
     last: str = "conv5",
 ) -> Backbone:
     """A residual network.
@@ -167,6 +179,8 @@ def resnet(
         dilated: replace the strides that ``output_stride`` takes away by dilation.
         stride_in_1x1: bottlenecks stride in their first 1×1 (the original paper's form).
         antialias: blur before every subsampling but the shortcut's (Zhang 2019).
+        attention: "none", or a block of :mod:`fgjax.models.attention` to end every residual branch,
+            after its last batch norm: "se" (Hu et al. 2018), "cbam" (Woo et al. 2018), ...
         last: the deepest level to build.
     """
     kinds = {"basic": BasicBlock, "bottleneck": Bottleneck}
@@ -174,6 +188,10 @@ def resnet(
         raise UserError(f"Option block={block!r} must be 'basic' or 'bottleneck'.")
     if output_stride not in (8, 16, 32):
         raise UserError(f"Option output_stride={output_stride} must be 32, 16 or 8.")
+    if attention not in ("none", *BLOCKS):
+        raise UserError(
+            f"Option attention={attention!r} must be one of none, {', '.join(sorted(BLOCKS))}."
+        )
     steps: list[nn.Module] = [Stem(width, name="conv1", parent=None)]
     stride, dilation = 4, 1
     for number, count in enumerate(depths):
@@ -188,6 +206,7 @@ def resnet(
             "dilation": dilation,
             "stride_in_1x1": stride_in_1x1,
             "antialias": antialias,
+            "attention": attention,
         }
         first = {"strides": strides, "first_dilation": first_dilation}
         rest = {"first_dilation": dilation}

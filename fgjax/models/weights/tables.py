@@ -31,6 +31,9 @@ RESNET: Rows = (
     *_STAGES,
     (r"^(conv\d)/(\d+)\.", r"\1/block\2/"),
     *_BLOCK,
+    (r"/se\.(?:channel\.)?fc1\.", "/attention/reduce/"),
+    (r"/se\.(?:channel\.)?fc2\.", "/attention/expand/"),
+    (r"/se\.spatial\.conv\.(conv|bn)\.", r"/attention/places/\1/"),
     (r"^fc\.", "head/"),
 )
 
