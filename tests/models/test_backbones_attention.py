@@ -10,15 +10,14 @@ from fgjax.errors import UserError
 from fgjax.models import backbones, weights
 from fgjax.models.attention import BLOCKS
 from fgjax.models.backbones.resnet import BasicBlock
-from fgjax.models.context import BATCH_NORM_MODES, Context
+from fgjax.models.context import Context
 from fgjax.models.weights import tables
 from fgjax.preprocessing import Preprocessing
 from fgjax.vocabulary import LEVELS
 
-TRAIN = Context(train=True, bn=tuple((level, BATCH_NORM_MODES["train"]) for level in LEVELS))
 DEPTHS = (1, 2, 1, 1)
-# Parameters of timm's seresnet18, 34 and 50, of 1000 classes.
-PUBLISHED = {"resnet18": 11_779_624, "resnet34": 21_960_416, "resnet50": 28_088_024}
+# Parameters of timm's seresnet18 and seresnet50, of 1000 classes.
+PUBLISHED = {"resnet18": 11_779_624, "resnet50": 28_088_024}
 
 
 def images(size, channels=3):
@@ -51,23 +50,18 @@ def test_every_block_has_one_inside_its_level(attention):
 
 
 @pytest.mark.parametrize(("name", "attention"), [("resnet18", "se"), ("resnet50", "cbam")])
-def test_attention_learns_in_every_block(name, attention):
-    tiny = {"width": 8, "depths": (1, 1), "last": "conv3"}
+def test_all_of_the_attention_learns(name, attention):
+    tiny = {"width": 8, "depths": (1,), "last": "conv2"}
     module, x = backbones.create(name, attention=attention, **tiny), images(32)
     variables = jax.jit(lambda: module.init(jax.random.key(0), x, Context()))()
 
     def loss(params):
-        y, _ = module.apply({**variables, "params": params}, x, TRAIN, mutable=["batch_stats"])
-        return jnp.sum(jnp.square(y["conv3"]))
+        hierarchy = module.apply({**variables, "params": params}, x, Context())
+        return jnp.sum(jnp.square(hierarchy["conv2"]))
 
-    grads = jax.jit(jax.grad(loss))(variables["params"])
-    learning = {
-        path: np.abs(leaf).max() > 0
-        for path, leaf in traverse_util.flatten_dict(grads, sep="/").items()
-        if "/attention/" in path
-    }
-    assert {path.split("/attention/")[0] for path in learning} == {"conv2/block0", "conv3/block0"}
-    assert all(learning.values()), learning
+    grads = jax.jit(jax.grad(loss))(variables["params"])["conv2"]["block0"]["attention"]
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        assert np.abs(leaf).max() > 0, path
 
 
 def test_the_gate_shuts_the_residual_and_not_the_shortcut():
