@@ -25,6 +25,10 @@ CAUSES = {
 }
 
 
+# A read-out that is right about two classes this often can be believed about them.
+RELIABLE = 0.75
+
+
 class Witnesses(NamedTuple):
     """What is known of n examples besides the network's decision.
 
@@ -69,13 +73,23 @@ def label_doubt(witnesses: Witnesses) -> Bool[np.ndarray, " n"]:
     return (named != witnesses.labels) & unanimous & confident & unsupported
 
 
-def over_compression(witnesses: Witnesses) -> tuple[Bool[np.ndarray, " n"], list[str | None]]:
-    """Errors that the read-out of a middle level gets right, and the level that does so."""
-    wrong = witnesses.predictions != witnesses.labels
-    names = list(witnesses.middle)
-    right = np.stack([witnesses.middle[n].argmax(1) == witnesses.labels for n in names], 1)
-    found = wrong & right.any(1)
-    return found, [names[right[i].argmax()] if found[i] else None for i in range(len(found))]
+def over_compression(witnesses: Witnesses) -> list[str | None]:
+    """For each example the read-out of a middle level that gets the network's error right, if any.
+
+    A read-out is heard only on two classes that it tells apart with accuracy :data:`RELIABLE`:
+    one that guesses is right now and then. The most reliable one is named.
+    """
+    labels, found = witnesses.labels, [None] * len(witnesses.labels)
+    for i in np.flatnonzero(witnesses.predictions != labels):
+        pair = int(labels[i]), int(witnesses.predictions[i])
+        heard = {
+            name: pair_accuracy(scores, labels, *pair)
+            for name, scores in witnesses.middle.items()
+            if scores[i].argmax() == labels[i]
+        }
+        best = max(heard, key=heard.__getitem__, default=None)
+        found[i] = best if best is not None and heard[best] >= RELIABLE else None
+    return found
 
 
 def unusual(
@@ -152,9 +166,9 @@ def pair_accuracy(
 
 
 def look_alikes(
-    witnesses: Witnesses, least: float = 0.75
+    witnesses: Witnesses,
 ) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Errors between two classes that no read-out tells apart with accuracy ``least``.
+    """Errors between two classes that no read-out tells apart with accuracy :data:`RELIABLE`.
 
     Also returns the best accuracy of any read-out on the pair, nan where there is no error.
     """
@@ -163,7 +177,7 @@ def look_alikes(
     for i in np.flatnonzero(witnesses.predictions != witnesses.labels):
         pair = int(witnesses.labels[i]), int(witnesses.predictions[i])
         best[i] = max(pair_accuracy(scores, witnesses.labels, *pair) for scores in read_outs)
-    return best < least, best
+    return best < RELIABLE, best
 
 
 def separating_parts(
@@ -205,7 +219,7 @@ def explain(
         ``causes`` (main one first) and ``evidence`` (cause -> figures).
     """
     doubt = label_doubt(witnesses)
-    compressed, by = over_compression(witnesses)
+    right_at = over_compression(witnesses)
     alike, best = look_alikes(witnesses)
     usual = on_parts[(witnesses.predictions == witnesses.labels) & np.isfinite(on_parts)]
     least = np.quantile(usual, 0.25) if len(usual) else -np.inf
@@ -218,7 +232,7 @@ def explain(
             "label doubt": doubt[row],
             "low resolution": "detail" in unlike,
             "pose, scale or occlusion": bool(set(unlike) - {"detail"}),
-            "over-compression": compressed[row],
+            "over-compression": right_at[row] is not None,
             "missed part cue": missed[row],
             "look-alikes beyond the data": alike[row],
         }
@@ -233,7 +247,7 @@ def explain(
                 "evidence": {
                     "label_share_of_neighbours": float(witnesses.neighbours[row, label]),
                     "unusual": unlike,
-                    "right_at": by[row],
+                    "right_at": right_at[row],
                     "on_separating_parts": float(on_parts[row]),
                     "best_on_pair": float(best[row]),
                 },

@@ -56,10 +56,14 @@ def witnesses(
         labels=rows["label"],
         predictions=rows["logits"].argmax(1),
         probabilities=special.softmax(rows["logits"], axis=1),
-        middle={f"{level}, {kind}": scores[level, kind]["fine"] for level, kind in middle},
-        late={f"{level}, {kind}": scores[level, kind]["fine"] for level, kind in late},
+        middle={_name(*key): scores[key]["fine"] for key in middle},
+        late={_name(*key): scores[key]["fine"] for key in late},
         neighbours=votes["embedding"],
     )
+
+
+def _name(level: str, kind: str) -> str:
+    return f"{level}, {kind.replace('_', ' ')}"
 
 
 def circumstances(

@@ -17,7 +17,7 @@ def case(n=40):
         "labels": labels,
         "predictions": labels.copy(),
         "middle": {"conv3, average": scores_for(labels), "conv4, average": scores_for(labels)},
-        "late": {"conv5, average": scores_for(labels), "conv5, second_order": scores_for(labels)},
+        "late": {"conv5, average": scores_for(labels), "conv5, second order": scores_for(labels)},
         "neighbours": np.eye(CLASSES)[labels],
     }
 
@@ -94,6 +94,23 @@ def test_a_pair_that_nobody_tells_apart_is_a_look_alike():
     assert found
     assert all(e["causes"] == ["look-alikes beyond the data"] for e in found.values())
     assert all(e["evidence"]["best_on_pair"] < 0.75 for e in found.values())
+
+
+def test_a_middle_level_that_guesses_is_not_heard():
+    c = case(80)
+    err(c, 0, 1)
+    for scores in (*c["middle"].values(), *c["late"].values()):
+        scores[0] = scores_for(1)
+    # Rightly told here, but the pair only in half of the cases.
+    pair = np.isin(c["labels"], (0, 1))
+    guesses = c["labels"][pair] ^ (np.arange(pair.sum()) // 2 % 2)
+    c["middle"]["conv3, average"][pair] = scores_for(guesses)
+    assert guesses[0] == 0
+    assert explained(c)[0]["causes"] == ["unexplained"]
+    c["middle"]["conv4, average"][0] = scores_for(0)
+    found = explained(c)[0]
+    assert found["causes"] == ["over-compression"]
+    assert found["evidence"]["right_at"] == "conv4, average"
 
 
 def test_label_doubt_needs_every_witness():

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
 
 from fgjax.analysis.page.summary import levels_of
 from fgjax.plots import BLUE, GREEN, ORANGE, RED
@@ -62,7 +63,7 @@ def depth(content: Content) -> Figure:
 def passage(content: Content) -> Figure:
     """What is lost and gained from each stage to the next."""
     steps = content["passage"]
-    figure, (axes,) = _figure(6.0, 0.9 + 0.42 * len(steps))
+    figure, (axes,) = _figure(5.0, 0.9 + 0.42 * len(steps))
     rows = np.arange(len(steps))
     for key, sign, color in (("lost", -1, RED), ("gained", 1, GREEN)):
         values = np.array([step[key]["value"] for step in steps])
@@ -109,7 +110,7 @@ def similarity(content: Content) -> Figure | None:
         block = values[np.ix_(own, other)]
         axes.imshow(block, vmin=0, vmax=1, cmap="Blues")
         for (row, column), value in np.ndenumerate(block):
-            color = "white" if value > 0.6 else "black"
+            color = _ink(value > 0.6)
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, size=9)
         axes.set_xticks(range(len(other)), [names[i].split()[1] for i in other], rotation=35)
         axes.set_yticks(range(len(own)), [names[i].split()[1] for i in own])
@@ -125,7 +126,7 @@ def octaves(content: Content) -> Figure:
     most = max(len(content["levels"][level]["energy_by_octave"]) for level in levels)
     names = ["mean", "1", *(f"{2 ** (i - 1)}–{2**i - 1}" for i in range(2, most))][:most]
     shades = [_shade(i / max(most - 1, 1)) for i in range(most)]
-    figure, (axes,) = _figure(6.4, 0.9 + 0.42 * len(levels))
+    figure, (axes,) = _figure(5.0, 1.2 + 0.42 * len(levels))
     for row, level in enumerate(levels):
         start = 0.0
         for i, share in enumerate(content["levels"][level]["energy_by_octave"]):
@@ -134,9 +135,9 @@ def octaves(content: Content) -> Figure:
     axes.set_yticks(range(len(levels)), levels)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="share of energy, by cycles per image width")
-    patches = [axes.barh(0, 0, color=shade) for shade in shades]
+    patches = [Patch(color=shade) for shade in shades]
     figure.legend(
-        patches, names, ncols=min(most, 9), loc="outside upper center", frameon=False, fontsize=9
+        patches, names, ncols=-(-most // 2), loc="outside upper center", frameon=False, fontsize=9
     )
     return figure
 
@@ -162,10 +163,10 @@ def parts(content: Content) -> Figure | None:
     names = [n for n in chance if any(n in units for units in found.values())]
     table = np.array([[u[n]["pointing"]["value"] for n in names] for u in found.values()])
     table = np.vstack([[chance[n] for n in names], table])
-    figure, (axes,) = _figure(0.47 * len(names) + 1.6, 0.36 * len(table) + 1.2)
+    figure, (axes,) = _figure(0.4 * len(names) + 1.2, 0.36 * len(table) + 1.2)
     axes.imshow(table, vmin=0, vmax=max(0.5, table.max()), cmap="Blues", aspect="auto")
     for (row, column), value in np.ndenumerate(table):
-        color = "white" if value > 0.6 * max(0.5, table.max()) else "black"
+        color = _ink(value > 0.6 * max(0.5, table.max()))
         axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=color, size=9)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
     axes.set_yticks(range(len(table)), ["chance", *found])
@@ -180,7 +181,7 @@ def occlusion(content: Content) -> Figure | None:
     if not changes:
         return None
     names = sorted(changes, key=lambda name: changes[name]["value"])
-    figure, (axes,) = _figure(6.0, 0.9 + 0.3 * len(names))
+    figure, (axes,) = _figure(5.0, 0.9 + 0.3 * len(names))
     values, low, high = ([changes[n][k] for n in names] for k in ("value", "low", "high"))
     error = [np.subtract(values, low), np.subtract(high, values)]
     colors = [GREY if name == "elsewhere" else BLUE for name in names]
@@ -188,7 +189,7 @@ def occlusion(content: Content) -> Figure | None:
     axes.axvline(0, color="black", lw=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel("change of log probability of the right class (nats)")
+    axes.set_xlabel("change of log probability (nats)")
     return figure
 
 
@@ -197,7 +198,7 @@ def causes(content: Content) -> Figure | None:
     counts = content["causes"]
     if not sum(n["main"] for n in counts.values()):
         return None
-    figure, (axes,) = _figure(6.2, 0.9 + 0.36 * len(counts))
+    figure, (axes,) = _figure(5.0, 0.9 + 0.36 * len(counts))
     rows = np.arange(len(counts))
     axes.barh(rows, [n["applies"] for n in counts.values()], color="#BFD9EA", label="applies")
     main = [n["main"] for n in counts.values()]
@@ -210,7 +211,7 @@ def causes(content: Content) -> Figure | None:
     return figure
 
 
-_BARS = {"error_kw": {"ecolor": "0.35", "elinewidth": 1, "capsize": 2}}
+_BARS = {"error_kw": {"ecolor": GREY, "elinewidth": 1, "capsize": 2}}
 
 
 def _figure(width: float, height: float, columns: int = 1, **options) -> tuple[Figure, Sequence]:
@@ -228,6 +229,11 @@ def _interval_line(axes: Axes, values: Sequence[Mapping], name: str, color: str,
     axes.fill_between(x, low, high, color=color, alpha=0.14, lw=0)
     y = [v["value"] for v in values]
     axes.plot(x, y, line, color=color, label=name, marker="o", markersize=4)
+
+
+def _ink(dark: bool) -> str:
+    """Of a figure in a cell; not pure black, which would follow the page and not the cell."""
+    return "white" if dark else "#111111"
 
 
 def _shade(share: float) -> tuple[float, ...]:

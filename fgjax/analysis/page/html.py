@@ -35,6 +35,11 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -
     )
 
 
+def in_figures(table: str) -> str:
+    """A table of what a plot shows, folded away: for who cannot see the plot, or wants more."""
+    return f'<details class="figures"><summary>In figures</summary>{table}</details>'
+
+
 def svg(figure: Figure) -> str:
     """A figure as SVG, with text as text."""
     buffer = io.StringIO()
@@ -49,9 +54,18 @@ def plot(name: str, drawing: str, caption: str) -> str:
     # Every drawing numbers its parts from one; in a page they must not be taken for each other's.
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r"(href=\"#|url\(#)", rf"\g<1>{name}-", body)
+    # Black follows the page's own ink, so that a dark page has light marks.
+    body = body.replace("#000000", "currentColor")
     # The caption says what the plot shows; its marks would be read out as loose numbers.
-    body = body.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
-    return f'<figure class="plot">{body}<figcaption>{escape(caption)}</figcaption></figure>'
+    width = float(re.search(r'<svg [^>]*?width="([\d.]+)pt"', body)[1])
+    # Text stays legible on a phone, where a wide plot scrolls, and does not outgrow the page's.
+    limits = f"min-width:{0.92 * width:.0f}px;max-width:{1.5 * width:.0f}px"
+    attributes = f'aria-hidden="true" focusable="false" style="{limits}" '
+    body = body.replace("<svg ", f"<svg {attributes}", 1)
+    return (
+        f'<figure class="plot"><div class="scroll">{body}</div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
 
 
 def picture(pixels: Picture, alt: str, caption: str = "") -> str:
@@ -99,6 +113,8 @@ def page(title: str, subtitle: str, summary: str, sections: Sequence[tuple[str, 
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{escape(title)}</title>
 <link rel="icon" href="data:,">
 <style>

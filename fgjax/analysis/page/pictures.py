@@ -103,6 +103,7 @@ def reasons(content: Content, pictures: Pictures) -> str:
 
 def errors(content: Content, plots: Plots, pictures: Pictures) -> str:
     """Causes of the errors, and the browser of confused pairs."""
+    causes = content["causes"]
     pairs = "".join(_pair(pair, pictures) for pair in content["browser"])
     return html.section(
         "errors",
@@ -111,6 +112,15 @@ def errors(content: Content, plots: Plots, pictures: Pictures) -> str:
         "other levels, neighbours, annotations, the spread of the training data. The first that "
         "applies is the main one.",
         plot(plots, "causes", f"Causes of {len(content['errors'])} errors."),
+        html.in_figures(
+            html.table(
+                ["cause", "main", "applies"],
+                [[cause, str(n["main"]), str(n["applies"])] for cause, n in causes.items()],
+                "Number of errors.",
+            )
+        )
+        if content["errors"]
+        else "",
         f"<h3>Confused pairs</h3>{pairs}" if pairs else "<p>No two classes were confused.</p>",
         plot(plots, "reliability", "Accuracy against confidence; size: number of images."),
     )
@@ -119,8 +129,8 @@ def errors(content: Content, plots: Plots, pictures: Pictures) -> str:
 def _pair(pair: Mapping[str, Any], pictures: Pictures) -> str:
     family = {True: "same family", False: "two families", None: ""}[pair.get("same_family")]
     telling = sorted(pair["parts"].items(), key=lambda item: -(item[1] or 0))[:3]
-    told = ", ".join(f"{escape(name)} {percent(value)}" for name, value in telling if value)
-    parts = f"<p>Parts that tell them apart best, each alone: {told}.</p>" if told else ""
+    told = ", ".join(f"{escape(name)} {percent(v)}" for name, v in telling if v and v > 0.5)
+    parts = f"<p>Parts that tell them apart, each alone: {told}.</p>" if told else ""
     cases = "".join(_case(case, pictures) for case in pair["cases"])
     counts = (
         f"{pair['first_as_second']} : {pair['second_as_first']} of {pair['examples']} images"
@@ -157,10 +167,12 @@ def _evidence(found: Mapping[str, Any]) -> list[str]:
     """The measured evidence of an error, in words."""
     words = [f"{percent(found['label_share_of_neighbours'])} of the neighbours share its label"]
     if found["unusual"]:
-        words.append(f"unusual {', '.join(found['unusual'])}")
+        words.append(f"unusual: {', '.join(found['unusual'])}")
     if found["right_at"]:
         words.append(f"read rightly at {found['right_at']}")
     if found["on_separating_parts"] is not None:
         words.append(f"{percent(found['on_separating_parts'])} of the evidence on telling parts")
-    words.append(f"the pair is told apart with {percent(found['best_on_pair'])} at best")
+    words.append(
+        f"the best read-out of the two classes is right in {percent(found['best_on_pair'])}"
+    )
     return words

@@ -25,7 +25,10 @@ def interval(found: Mapping[str, float] | None) -> str:
 
 def number(value: float | None, digits: int = 2) -> str:
     """A number; a dash where it was not measured."""
-    return "–" if value is None or value != value else f"{value:,.{digits}f}"
+    if value is None or value != value:
+        return "–"
+    # Beyond a thousand, decimals are noise.
+    return f"{value:,.{digits if abs(value) < 1000 else 0}f}".replace("-", "−")
 
 
 def plot(plots: Plots, name: str, caption: str) -> str:
@@ -156,13 +159,25 @@ def compression(content: Content, plots: Plots) -> str:
     return html.section(
         "loss",
         "What is kept and what is lost",
-        "Every image that one stage's read-out (second order at each level) names rightly and the "
-        "next one's does not is detail that was there and is gone.",
+        "An image that one stage's read-out (second order at each level) names rightly and the "
+        "next one's does not held detail that can no longer be read. Two read-outs differ by "
+        "chance too, so that a loss counts where it outweighs what is gained.",
         plot(
             plots,
             "passage",
             "Images lost (left) and gained (right) from each stage to the next, 95 % intervals. "
             "“Average pooling” reads averages of the last level instead of second-order features.",
+        ),
+        html.in_figures(
+            html.table(
+                ["from", "to", "lost", "gained", "net"],
+                [
+                    [step["from"], step["to"], *map(interval, (step["lost"], step["gained"])), net]
+                    for step in content["passage"]
+                    for net in [_signed(step["net"]["value"])]
+                ],
+                "Share of the images, 95 % bounds below.",
+            )
         ),
         plot(plots, "spectrum", "Effective rank, and variance within to between classes."),
         plot(
@@ -192,6 +207,7 @@ def parts(content: Content, plots: Plots, pictures: str) -> str:
             "Percent of images in which the best unit's peak is within 15 pixels (at 224) of the "
             "part; chance: a point anywhere in the object's box.",
         ),
+        _pointing(content["parts"]),
         html.table(["level", "part told from its feature"], rows, "Accuracy, 95 % bounds below."),
         plot(
             plots,
@@ -199,8 +215,39 @@ def parts(content: Content, plots: Plots, pictures: str) -> str:
             "Hiding a part: mean change of the log probability of the right class, 95 % intervals; "
             "“elsewhere” hides as much at a random place of the object.",
         ),
+        html.in_figures(
+            html.table(
+                ["part", "change", "95 % interval", "images"],
+                [
+                    [escape(name), number(c["value"]), _between(c), str(c["n"])]
+                    for name, c in content["occlusion"].items()
+                ],
+                "Mean change of the log probability of the right class, nats.",
+            )
+        ),
         pictures,
     )
+
+
+def _pointing(found: Content) -> str:
+    levels = found["levels"]
+    rows = [
+        [
+            escape(part),
+            percent(chance),
+            *(
+                interval(units[part]["pointing"]) if part in units else "–"
+                for units in levels.values()
+            ),
+        ]
+        for part, chance in found["chance"].items()
+    ]
+    caption = "Share of images in which the best unit's peak is on the part, 95 % bounds below."
+    return html.in_figures(html.table(["part", "chance", *levels], rows, caption))
+
+
+def _between(found: Mapping[str, float]) -> str:
+    return f"{number(found['low'])} to {number(found['high'])}"
 
 
 def attribution(content: Content, pictures: str) -> str:
@@ -215,14 +262,19 @@ def attribution(content: Content, pictures: str) -> str:
         ]
         for name, found in content["attribution"].items()
     ]
+    how = (
+        "With this pooling the lead of one class over another divides exactly among the locations."
+        if "exact" in content["attribution"]
+        else "This decision does not divide exactly among the locations: shown is Grad-CAM of the "
+        "difference of two logits."
+    )
     return html.section(
         "attribution",
         "Why this class, not that one",
-        "For bilinear and average pooling the lead of one class over another divides exactly among "
-        "the locations; elsewhere the difference of two logits is mapped by its gradient.",
+        f"{how} The images are the closest calls of a sample, one of each class.",
         pictures,
         html.table(
-            ["method", "peak on the object", "insertion", "deletion", "random weights"],
+            ["method", "peak on the object", "insertion", "deletion", "likeness to random weights"],
             rows,
             "Share of peaks inside the object's box (random order: its share of the image); area "
             "under the probability as pixels come in (higher is better) and go (lower is better); "

@@ -70,13 +70,13 @@ def _depth(content: Content) -> str:
     place = max(range(len(steps)), key=steps.__getitem__)
     text = (
         f"Read linearly from averages, {percent(curve[0])} of the images are named at {levels[0]} "
-        f"and {percent(curve[-1])} at {levels[-1]}, the largest step from {levels[place]} to "
+        f"and {percent(curve[-1])} at {levels[-1]}; the largest step is from {levels[place]} to "
         f"{levels[place + 1]}"
     )
     if not math.isnan(coarse := accuracy(content, levels[place], "average", "coarse")):
         text += (
-            f", where families are told in {percent(coarse)} and classes in "
-            f"{percent(curve[place])} of the images before it"
+            f", before which {percent(coarse)} of the images are put into the right family and "
+            f"{percent(curve[place])} into the right class"
         )
     return text + "."
 
@@ -90,18 +90,26 @@ def _detail(content: Content) -> str:
     if gains[best] < 0.05:
         return "Second-order features tell hardly more than averages at any level."
     return (
-        f"The detail is there before averaging: at {best} second-order features read "
-        f"{percent(accuracy(content, best, 'second_order'))} where averages read "
+        f"Averaging hides most at {best}, where second-order features name "
+        f"{percent(accuracy(content, best, 'second_order'))} of the images and averages "
         f"{percent(accuracy(content, best, 'average'))}."
     )
 
 
 def _passage(content: Content) -> str:
-    lost = max(content["passage"], key=lambda step: step["lost"]["value"])
+    """The step that costs most on balance: two read-outs differ on some images by chance alone."""
+    worst = min(content["passage"], key=lambda step: step["net"]["value"])
+    if worst["net"]["high"] >= 0:
+        return "No step on the way to the decision loses clearly more than it gains."
+    start, end = (_STAGES.get(worst[key], worst[key]) for key in ("from", "to"))
     return (
-        f"Between {lost['from']} and {lost['to']} most is lost: {percent(lost['lost']['value'])} "
-        f"of the images are read rightly before and no more after."
+        f"From {start} to {end} more is lost than gained: "
+        f"{percent(worst['lost']['value'])} of the images are named rightly before and not after, "
+        f"{percent(worst['gained']['value'])} the other way round."
     )
+
+
+_STAGES = {"average pooling": "the averages of the last level", "network": "the decision"}
 
 
 def _parts(content: Content) -> str:
@@ -110,8 +118,8 @@ def _parts(content: Content) -> str:
     identity = content["parts"]["identity"]
     best = max(identity, key=lambda level: identity[level]["value"])
     return (
-        f"Parts are told apart best at {best}: which part a location shows is read rightly in "
-        f"{percent(identity[best]['value'])} of the cases."
+        f"Parts are told apart best at {best}, where the feature at a part says which part it is "
+        f"in {percent(identity[best]['value'])} of the cases."
     )
 
 
@@ -120,15 +128,24 @@ def _errors(content: Content) -> str:
     total = sum(counts.values())
     if not total:
         return "There is no error to explain."
-    first = max(counts, key=counts.__getitem__)
-    return f"Of {total} errors, {counts[first]} are put down to {first}, more than to any other."
+    unexplained = counts.pop("unexplained", 0)
+    if not counts:
+        return f"None of the causes looked for applies to any of the {_errors_of(total)}."
+    most = max(counts.values())
+    first = " and as many to ".join(cause for cause, n in counts.items() if n == most)
+    text = f"Of {_errors_of(total)}, {most} {'is' if most == 1 else 'are'} put down to {first}"
+    return text + (f"; {unexplained} stay unexplained." if unexplained else ".")
+
+
+def _errors_of(n: int) -> str:
+    return f"{n:,} error" + ("s" if n > 1 else "")
 
 
 def _advice(content: Content) -> str:
-    best = content["advice"]["options"][0]
-    if best["gain"] <= 0:
+    best = content["advice"]["options"][:1]
+    if not best or best[0]["gain"] <= 0:
         return "None of the changes considered is expected to help."
-    return f"Most promising: {best['name']} — {best['reason']}."
+    return f"Most promising: {best[0]['name']} ({best[0]['reason']})."
 
 
 def console_summary(content: Content) -> Group:
