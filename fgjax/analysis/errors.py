@@ -79,7 +79,8 @@ def over_compression(witnesses: Witnesses) -> list[str | None]:
     A read-out is heard only on two classes that it tells apart with accuracy :data:`RELIABLE`:
     one that guesses is right now and then. The most reliable one is named.
     """
-    labels, found = witnesses.labels, [None] * len(witnesses.labels)
+    labels = witnesses.labels
+    found: list[str | None] = [None] * len(labels)
     for i in np.flatnonzero(witnesses.predictions != labels):
         pair = int(labels[i]), int(witnesses.predictions[i])
         heard = {

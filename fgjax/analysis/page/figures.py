@@ -236,7 +236,8 @@ def _ink(dark: bool) -> str:
     return "white" if dark else "#111111"
 
 
-def _shade(share: float) -> tuple[float, ...]:
+def _shade(share: float) -> tuple[float, float, float]:
     """From dark (low frequencies) to light."""
     dark, light = np.array([0.0, 0.27, 0.45]), np.array([0.98, 0.75, 0.35])
-    return tuple(dark + share * (light - dark))
+    red, green, blue = dark + share * (light - dark)
+    return red, green, blue
