@@ -63,6 +63,7 @@ def _analyze(folder: Path, config: Config | None, check: bool, beside: list) -> 
         twins=twins(recogniser, config),
         name=folder.name,
         parts_of=config.model,
+        trained=trained_rates(config.schedule),
         beside=beside,
         check=short_trainings(config) if check else None,
         say=lambda line: rich.print(f"[dim]{line} …"),
@@ -87,15 +88,31 @@ def twins(recogniser: trained.TrainedRecognizer, config: Config) -> dict[str, An
     return found
 
 
-def short_trainings(config: Config) -> Callable[[Mapping[str, Any]], float]:
-    """A function from changes of the config to the validation accuracy after a short training."""
+def trained_rates(schedule: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The highest learning rate at which a schedule trains each group."""
+    found: dict[str, float] = {}
+    for phase in schedule:
+        for group, value in phase["train"].items():
+            rate = value["rate"] if isinstance(value, Mapping) else value
+            found[group] = max(found.get(group, 0.0), float(rate))
+    return found
+
+
+def short_trainings(
+    config: Config, protocol: str = "develop"
+) -> Callable[[Mapping[str, Any]], float]:
+    """A function from changes of the config to the accuracy after a short training.
+
+    On validation images in the protocol "develop", on test in "final".
+    """
+    split = "test" if protocol == "final" else "validation"
 
     def train(changes: Mapping[str, Any]) -> float:
         from fgjax import commands
 
         short = config.copy_and_resolve_references()
         with short.unlocked():
-            short.protocol = "develop"
+            short.protocol = protocol
             short.train.epochs = min(SHORT, config.train.epochs)
             short.evaluate.epochs = short.train.epochs
             for key, value in changes.items():
@@ -106,7 +123,7 @@ def short_trainings(config: Config) -> Callable[[Mapping[str, Any]], float]:
                 node[last] = value
         folder = tempfile.mkdtemp(prefix="fgjax-check-")
         try:
-            return commands.train(short, folder)["validation"]["top1"]
+            return commands.train(short, folder)[split]["top1"]
         finally:
             shutil.rmtree(folder)
 

@@ -33,6 +33,7 @@ def report(
     twins: Mapping[str, Any] | None = None,
     name: str | None = None,
     parts_of: Mapping[str, Any] | None = None,
+    trained: Mapping[str, float] | None = None,
     check: Callable[[Mapping[str, Any]], float] | None = None,
     beside: Sequence[Mapping[str, Any]] = (),
     sample: int = 96,
@@ -53,6 +54,8 @@ def report(
             read-out) and "pretrained" (before fine-tuning).
         name: of the run, for the title.
         parts_of: ``config.model``, so that the advice names no part that is there already.
+        trained: learning rate of each group that the run trained, so that the advice does not
+            tell to train it.
         check: trains briefly with changes of the config and returns the accuracy; where given,
             the advice is tested with it.
         beside: what this function returned for other runs, to be set side by side.
@@ -92,14 +95,15 @@ def report(
         "format_version": FORMAT_VERSION,
         "name": name or data.info.name,
         "data": _description(study, split),
-        **measure(study, parts_of or {}),
+        **measure(study, parts_of or {}, trained or {}),
         **pictured.content,
     }
     for level, seen in pictured.geometry.items():
         content["levels"][level] |= seen
     if check is not None:
         options = [diagnosis.Option(**option) for option in content["advice"]["options"]]
-        content["advice"]["check"] = diagnosis.check(options, check)
+        schedule = diagnosis.recipe(diagnosis.starting_rates(parts_of or {}, trained or {}))
+        content["advice"]["check"] = diagnosis.check(options, check, {"schedule": schedule})
     page.write(content, pictured.pictures, beside, Path(folder))
     return content
 
@@ -122,7 +126,9 @@ def _description(study: Study, split: str) -> dict[str, Any]:
     }
 
 
-def measure(study: Study, parts_of: Mapping[str, Any]) -> dict[str, Any]:
+def measure(
+    study: Study, parts_of: Mapping[str, Any], trained: Mapping[str, float]
+) -> dict[str, Any]:
     """Everything that is measured on the collected rows alone."""
     rows, train, info = study.rows, study.train, study.info
     labels = rows["label"]
@@ -152,7 +158,7 @@ def measure(study: Study, parts_of: Mapping[str, Any]) -> dict[str, Any]:
             "cka": similarity.cka(rows["alignment"]).tolist(),
         },
         "parts": _parts(study),
-        "advice": _advice(study, right, decided, parts_of),
+        "advice": advice(study, parts_of, trained),
     }
 
 
@@ -163,7 +169,7 @@ def _parts(study: Study) -> dict[str, Any] | None:
     return found | {"identity": units.identity(study.train, study.rows)}
 
 
-def _advice(study: Study, right: dict, decided: np.ndarray, model: Mapping) -> dict[str, Any]:
+def advice(study: Study, model: Mapping[str, Any], trained: Mapping[str, float]) -> dict[str, Any]:
     """Options with their predicted gains, the best first."""
     last, before = study.levels[-1], study.levels[-2:][0]
     train, rows = study.train, study.rows
@@ -185,8 +191,10 @@ def _advice(study: Study, right: dict, decided: np.ndarray, model: Mapping) -> d
         "coarsened": accuracy(lambda r: r["coarsened"][last]),
         "object": accuracy(lambda r: r["levels"][last]["object"]) if boxed else float("nan"),
     }
-    known = {level: right[level] for level in study.levels}
-    options = diagnosis.unfreezing(diagnosis.recoverable(known, decided))
-    options += diagnosis.architecture(figures, model, tuple(study.levels), study.size)
+    known = {level: study.right(level, "second_order") for level in study.levels}
+    decided = rows["logits"].argmax(1) == rows["label"]
+    rates = diagnosis.starting_rates(model, trained)
+    options = diagnosis.unfreezing(diagnosis.recoverable(known, decided), rates)
+    options += diagnosis.architecture(figures, model, tuple(study.levels), study.size, rates)
     ranked = diagnosis.rank(options)
     return {"figures": figures, "options": [option._asdict() for option in ranked]}

@@ -15,6 +15,11 @@ from scipy import stats
 
 from fgjax.vocabulary import LEVELS
 
+# Poolings whose vectors are not scaled to one length.
+AVERAGES = ("average", "gem")
+# Of a run that trains a head on averages and nothing else.
+FROZEN = {"head": 0.01}
+
 
 class Option(NamedTuple):
     """A change that might help.
@@ -42,20 +47,56 @@ def recoverable(
     return {level: float(np.mean(right & ~right_at_end)) for level, right in right_at.items()}
 
 
-def unfreezing(recoverable_at: Mapping[str, float]) -> list[Option]:
+def recipe(rates: Mapping[str, float]) -> tuple[dict[str, Any], ...]:
+    """The short schedule that every option is tested with.
+
+    What is behind the levels learns first, on a frozen trunk; then the levels of ``rates``, where
+    there are any, train with it.
+    """
+    behind = {group: rate for group, rate in rates.items() if group not in LEVELS}
+    views = ("center", "flip")
+    first = {"name": "head", "share": 3, "train": behind, "views": views, "decay": 1e-5}
+    if len(behind) == len(rates):
+        return (first,)
+    lower = {group: 0.3 * rate for group, rate in behind.items()}
+    return first, {"name": "tune", "share": 2, "train": {**rates, **lower}, "warmup": 0.1}
+
+
+def starting_rates(model: Mapping[str, Any], trained: Mapping[str, float]) -> dict[str, float]:
+    """The rates of the groups a run trains; of a head for its pooling where it trains none.
+
+    Args:
+        model: ``config.model``.
+        trained: group -> rate.
+    """
+    return {"head": _head_rate(_name(model, "pooling"))} | dict(trained)
+
+
+def _head_rate(pooling: str) -> float:
+    """Averages are as long as their channels make them; other vectors have length one."""
+    return 0.01 if pooling in AVERAGES else 1.0
+
+
+def unfreezing(
+    recoverable_at: Mapping[str, float], rates: Mapping[str, float] = FROZEN
+) -> list[Option]:
     """Options to train from each level on, by what its inputs hold and the output lacks.
 
     Training from an earlier level can do all that training from a later one can: the gain is the
-    greatest over the inputs of all levels that are trained.
+    greatest over the inputs of all levels that are trained. What ``rates`` trains already is no
+    option.
     """
     levels = [level for level in LEVELS if level in recoverable_at]
     options = []
     for place, first in enumerate(levels[1:]):
+        following = levels[place + 1 :]
+        if all(level in rates for level in following):
+            continue
         source = max(levels[place:], key=recoverable_at.__getitem__)
         options.append(
             Option(
                 f"train {first} and what follows",
-                {"schedule": tuning(levels[place + 1 :])},
+                {"schedule": recipe(dict.fromkeys(following, 0.002) | dict(rates))},
                 recoverable_at[source],
                 f"{_percent(recoverable_at[source])} of the images are read rightly at {source} "
                 "but not at the end",
@@ -64,17 +105,12 @@ def unfreezing(recoverable_at: Mapping[str, float]) -> list[Option]:
     return options
 
 
-def tuning(levels: Sequence[str]) -> tuple[dict, ...]:
-    """The schedule that trains the head first, then ``levels`` with it."""
-    rates = {level: 0.002 for level in levels}
-    return (
-        {"name": "head", "share": 3, "train": {"head": 1.0}, "decay": 1e-5},
-        {"name": "tune", "share": 2, "train": rates | {"head": 0.3}, "warmup": 0.1},
-    )
-
-
 def architecture(
-    accuracy: Mapping[str, float], model: Mapping[str, Any], levels: tuple[str, ...], size: int
+    accuracy: Mapping[str, float],
+    model: Mapping[str, Any],
+    levels: tuple[str, ...],
+    size: int,
+    rates: Mapping[str, float] = FROZEN,
 ) -> list[Option]:
     """Options on how the last maps are made and read, from accuracies of read-outs.
 
@@ -86,14 +122,16 @@ def architecture(
         model: ``config.model``; what is there already is not advised.
         levels: of the hierarchy, fine to coarse.
         size: side of the network's input, pixels.
+        rates: of the groups that train.
     """
 
-    def option(key, against, name, changes, reason):
+    def option(key, against, name, changes, reason, **new):
         figures = f"{_percent(accuracy[key])} against {_percent(accuracy[against])}"
+        changes = {**changes, "schedule": recipe({**rates, **new})}
         return Option(name, changes, accuracy[key] - accuracy[against], f"{reason}: {figures}")
 
     options = []
-    if _name(model, "pooling") in ("average", "gem"):
+    if _name(model, "pooling") in AVERAGES:
         options.append(
             option(
                 "second_order",
@@ -102,6 +140,7 @@ def architecture(
                 {"model.pooling": {"name": "compact_bilinear", "levels": levels[-1:]}},
                 "a linear read-out of second-order features of the last level, against the "
                 "embedding",
+                head=_head_rate("compact_bilinear"),
             )
         )
     if _name(model, "merge") == "none" and len(levels) > 1:
@@ -126,6 +165,7 @@ def architecture(
                 "attend to the object",
                 {"model.attention": {"name": "cbam", "levels": levels[-1:]}},
                 "averages over the annotated box, against the whole image",
+                attention=0.1,
             )
         )
     lost = accuracy["average"] - accuracy["coarsened"]
@@ -133,7 +173,7 @@ def architecture(
     options.append(
         Option(
             "raise the resolution by half",
-            {"data.image_size": round(1.5 * size / 16) * 16},
+            {"data.image_size": round(1.5 * size / 16) * 16, "schedule": recipe(rates)},
             lost / 2,
             f"taking a third of the resolution away costs {_percent(lost)}; as much more brings "
             "about half of that",
@@ -148,24 +188,31 @@ def _name(model: Mapping[str, Any], part: str) -> str:
 
 
 def rank(options: Sequence[Option]) -> list[Option]:
-    """The options, the greatest predicted gain first."""
-    return sorted(options, key=lambda option: -option.gain)
+    """The options, the greatest predicted gain first; of equal ones, the one that trains least."""
+
+    def trained(option):
+        return len({g for phase in option.changes.get("schedule", ()) for g in phase["train"]})
+
+    return sorted(options, key=lambda option: (-option.gain, trained(option)))
 
 
 def check(
-    options: Sequence[Option], train_briefly: Callable[[Mapping[str, object]], float]
+    options: Sequence[Option],
+    train_briefly: Callable[[Mapping[str, object]], float],
+    unchanged: Mapping[str, object],
 ) -> dict:
     """Runs the short training of each option and of none, and compares the order.
 
     Args:
         options: to be tested.
         train_briefly: config changes -> accuracy on held-out examples.
+        unchanged: the changes of no option: the schedule of the short training alone.
 
     Returns:
         ``baseline`` accuracy, ``options`` (name, predicted and measured gain) and ``tau``, their
         Kendall rank correlation with a bootstrap interval.
     """
-    baseline = train_briefly({})
+    baseline = train_briefly(unchanged)
     gains = [train_briefly(option.changes) - baseline for option in options]
     scores = [option.gain for option in options]
     return {

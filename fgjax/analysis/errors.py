@@ -14,10 +14,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 CAUSES = {
-    "label doubt": "every witness names one other class and none the label",
-    "low resolution": "the image holds less fine detail than nearly all training images",
+    "label doubt": "every witness names one other class and none the label, on an image that shows "
+    "what tells the two apart",
     "pose, scale or occlusion": "the object is smaller, more hidden or posed unlike nearly all "
     "training images, or the parts that tell the two classes apart are hidden",
+    "low resolution": "the image holds less fine detail than nearly all training images",
     "over-compression": "a middle level still tells it rightly; the network does not",
     "missed part cue": "the evidence lies off the parts that tell the two classes apart",
     "look-alikes beyond the data": "no level tells the two classes apart reliably",
@@ -116,7 +117,7 @@ def pose_likeness(
     examples: Float[np.ndarray, "m p 3"],
     *,
     leave_self_out: bool = False,
-    block: int = 256,
+    block: int = 64,
 ) -> Float[np.ndarray, " m"]:
     """Minus the distance to the most alike layout of parts in training, or in its mirror image.
 
@@ -210,7 +211,8 @@ def explain(
     Args:
         witnesses: of all evaluated examples.
         odd: what is unusual about each example, by name; "detail" is the fineness of its image,
-            all else has to do with the object's scale, pose and visibility.
+            all else has to do with the object's scale, pose and visibility, "telling parts hidden"
+            among it.
         on_parts: share of the evidence for the label against its closest rival that lies on the
             parts which separate the two; nan where it was not measured. It is low where it is
             below the lower quartile of that share where the network is right.
@@ -230,9 +232,10 @@ def explain(
         label, named = int(witnesses.labels[row]), int(witnesses.predictions[row])
         unlike = [name for name, flags in odd.items() if flags[row]]
         found = {
-            "label doubt": doubt[row],
-            "low resolution": "detail" in unlike,
+            # An image without the detail or the parts cannot testify against its label.
+            "label doubt": doubt[row] and not {"detail", "telling parts hidden"} & set(unlike),
             "pose, scale or occlusion": bool(set(unlike) - {"detail"}),
+            "low resolution": "detail" in unlike,
             "over-compression": right_at[row] is not None,
             "missed part cue": missed[row],
             "look-alikes beyond the data": alike[row],

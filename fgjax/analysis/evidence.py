@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from fgjax.analysis import attribution, parts
-from fgjax.analysis.subject import Subject, difference_map, level_gradient
+from fgjax.analysis.subject import Subject, difference_map, evidence_level, level_gradient
 from fgjax.evaluation import intervals
 
 BATCH = 16
@@ -21,12 +21,17 @@ Method = Callable[..., Any]
 def methods(network: Subject, size: int) -> dict[str, Method]:
     """Every attribution this network allows: (images, classes) to maps ``[b h w]``.
 
-    Grad-CAM at every level from the middle on, Grad-CAM++ at the last, integrated gradients of
-    the pixels, and the exact evidence where the pooling has it.
+    Grad-CAM at every level from the middle on, Grad-CAM++ at the last, gradient times maps at the
+    level of the evidence, integrated gradients of the pixels, and the exact evidence where the
+    pooling has it.
     """
     found: dict[str, Method] = {}
     if network.contributions is not None:
         found["exact"] = network.contributions
+    fine = evidence_level(network)
+    found[f"gradient × maps {fine}"] = lambda images, classes: jnp.sum(
+        jnp.prod(jnp.stack(level_gradient(network, images, fine, classes)), 0), -1
+    )
     for level in reversed(list(network.doors)[2:] or list(network.doors)):
         found[f"Grad-CAM {level}"] = lambda images, classes, level=level: attribution.grad_cam(
             *level_gradient(network, images, level, classes)

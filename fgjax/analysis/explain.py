@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from fgjax.analysis import cases, errors, evidence, gallery, mistakes, parts, units, vision
 from fgjax.analysis.study import Study
+from fgjax.analysis.subject import evidence_level
 from fgjax.vocabulary import MIDDLE
 
 Load = Callable[[Any], dict[str, np.ndarray]]
@@ -72,6 +73,7 @@ def explain(
         tiles = [gallery.resize(f, 40, smooth=False) for f in filters[:64]]
         pictures["filters"] = gallery.sheet(tiles, 16)
     content = {
+        "evidence_level": evidence_level(study.network),
         "attribution": evidence.scores(
             study.network,
             study.twin,

@@ -65,8 +65,8 @@ def observe(recogniser: Any, twins: Mapping[str, Any], train_source: Any, evalua
     applies = {name: other.apply for name, other in others.items()}
     groups = features.concepts(info.part_names)
     sizes = subject.map_sizes(network, size)
-    most = max(len(train_source), len(evaluated))
-    channels = features.second_order_channels(most, len(sizes) * (1 + len(others)))
+    examples = len(train_source) + len(evaluated)
+    channels = features.second_order_channels(examples, len(sizes) * (1 + len(others)))
     train, rows = (
         features.collect(
             network,

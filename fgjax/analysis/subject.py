@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from fgjax.analysis import attribution, probes
 from fgjax.errors import UserError
-from fgjax.vocabulary import Hierarchy
+from fgjax.vocabulary import MIDDLE, Hierarchy
 
 
 class Subject(NamedTuple):
@@ -117,16 +117,19 @@ def difference_map(
     classes: Int[Array, " b"],
     others: Int[Array, " b"],
 ) -> Float[Array, "b h' w'"]:
-    """Signed evidence for ``classes`` against ``others`` by location.
+    """Signed evidence for ``classes`` against ``others`` by location of :func:`evidence_level`.
 
-    The exact one where the pooling has it; else Grad-CAM of the difference of the two logits,
-    without its rectifier, at the deepest level that can be entered.
+    Gradient times maps of the difference of the two logits. It is finer than the exact shares of
+    the pooled level and, where the truth is known, peaks on a telling part more often.
     """
-    if network.contributions is not None:
-        return network.contributions(images, classes, others)
-    level = list(network.doors)[-1]
-    maps, gradients = level_gradient(network, images, level, classes, others)
-    return (gradients.mean((1, 2), keepdims=True) * maps).sum(-1)
+    maps, gradients = level_gradient(network, images, evidence_level(network), classes, others)
+    return (gradients * maps).sum(-1)
+
+
+def evidence_level(network: Subject) -> str:
+    """The deepest middle level that can be entered; the deepest of all where there is none."""
+    doors = list(network.doors)
+    return ([level for level in doors if level in MIDDLE] or doors)[-1]
 
 
 def level_gradient(

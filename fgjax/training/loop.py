@@ -177,8 +177,9 @@ def _run_phase(plan, phases, index, state, step, manager, watch):
     phase, start = phases[index], int(state.step)
     before = _start_of_phase(plan, phase, state)
     plateau = plan.plateau if start > phase.start else Plateau()
-    batches = plan.batches(phase, state, start)
+    # Features of a frozen trunk may be computed here: they count.
     began, warm, pending = time.monotonic(), None, None
+    batches = plan.batches(phase, state, start)
     for number in range(start + 1, phase.stop + 1):
         state, metrics = step(state, next(batches))
         # The metrics of a step are fetched once the next one is under way.

@@ -33,6 +33,21 @@ def test_training_from_earlier_promises_at_least_as_much():
     ]
     tuned = options[0].changes["schedule"][1]["train"]
     assert set(tuned) == {"conv4", "conv5", "head"}
+    assert (
+        diagnosis.rank(options)[0].name == "train conv5 and what follows"
+    )  # the cheaper of equals
+
+
+def test_what_a_run_trains_already_is_not_advised():
+    rates = {"conv4": 0.01, "conv5": 0.01, "head": 1.0}
+    found = dict.fromkeys(LEVELS, 0.1)
+    options = diagnosis.unfreezing(found, rates)
+    assert [o.name.split()[1] for o in options] == ["conv2", "conv3"]
+    head, tune = options[1].changes["schedule"]
+    assert head["train"] == {"head": 1.0}
+    assert tune["train"] == {"conv3": 0.002, "conv4": 0.01, "conv5": 0.01, "head": 0.3}
+    schedule = [{"train": {"head": 1.0}}, {"train": {"head": 0.3, "conv5": {"rate": 0.01}}}]
+    assert analyzing.trained_rates(schedule) == {"head": 1.0, "conv5": 0.01}
 
 
 def test_each_option_is_predicted_from_its_own_figures():
@@ -40,7 +55,7 @@ def test_each_option_is_predicted_from_its_own_figures():
     gains = [o.gain for o in diagnosis.rank(options)]
     assert gains == pytest.approx([0.1, 0.05, 0.05, 0.02])
     resolution = next(o for o in options if "resolution" in o.name)
-    assert resolution.changes == {"data.image_size": 336}
+    assert resolution.changes["data.image_size"] == 336
     assert "10.0 %" in resolution.reason
 
 
@@ -74,7 +89,7 @@ def test_every_option_is_a_config_that_builds(monkeypatch):
         return {"validation": {"top1": 0.5}}
 
     monkeypatch.setattr("fgjax.commands.train", train)
-    result = diagnosis.check(options, analyzing.short_trainings(config))
+    result = diagnosis.check(options, analyzing.short_trainings(config), {"schedule": ()})
     assert len(seen) == len(options) + 1
     assert result["baseline"] == 0.5
     assert result["tau"]["value"] == 0  # all gains alike
@@ -84,8 +99,8 @@ def test_every_option_is_a_config_that_builds(monkeypatch):
 
 def test_check_reports_how_well_the_order_was_predicted():
     options = [diagnosis.Option(str(i), {"i": i}, 0.1 * i, "") for i in range(4)]
-    good = diagnosis.check(options, lambda changes: 0.5 + 0.02 * changes.get("i", 0))
-    bad = diagnosis.check(options, lambda changes: 0.5 - 0.02 * changes.get("i", 0))
+    good = diagnosis.check(options, lambda changes: 0.5 + 0.02 * changes.get("i", 0), {})
+    bad = diagnosis.check(options, lambda changes: 0.5 - 0.02 * changes.get("i", 0), {})
     assert (good["tau"]["value"], bad["tau"]["value"]) == (1, -1)
     assert good["options"][3] == {
         "name": "3",

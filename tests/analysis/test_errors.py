@@ -125,6 +125,19 @@ def test_label_doubt_needs_every_witness():
     assert explained(c)[0]["causes"][0] == "label doubt"
 
 
+@pytest.mark.parametrize("lacking", ["detail", "telling parts hidden"])
+def test_an_image_that_does_not_show_it_puts_no_label_in_doubt(lacking):
+    c = case()
+    err(c, 0, 1)
+    err(c, 5, 2)
+    for scores in c["late"].values():
+        scores[0] = scores_for(1)
+    c["neighbours"][0] = np.eye(CLASSES)[1]
+    flags = {lacking: np.arange(40) == 0}
+    assert "label doubt" not in explained(c, flags)[0]["causes"]
+    assert explained(c, {"pose": flags[lacking]})[0]["causes"][0] == "label doubt"
+
+
 def test_unusual_is_the_lower_tail_and_never_the_unknown():
     training = np.r_[np.linspace(0, 1, 101), np.nan]
     examples = np.array([0.001, 0.05, np.nan])

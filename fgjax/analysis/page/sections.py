@@ -262,20 +262,18 @@ def attribution(content: Content, pictures: str) -> str:
         ]
         for name, found in content["attribution"].items()
     ]
-    how = (
-        "With this pooling the lead of one class over another divides exactly among the locations."
-        if "exact" in content["attribution"]
-        else "This decision does not divide exactly among the locations: shown is Grad-CAM of the "
-        "difference of two logits."
-    )
     return html.section(
         "attribution",
         "Why this class, not that one",
-        f"{how} The images are the closest calls of a sample, one of each class.",
+        "The lead of one class over its closest rival, by location: gradient of the difference of "
+        f"the two logits times the maps of {content['evidence_level']}. The images are the closest "
+        "calls of a sample, one of each class.",
         pictures,
         html.table(
             ["method", "peak on the object", "insertion", "deletion", "likeness to random weights"],
             rows,
+            "Of the class named, not of a difference. “Exact” divides the score of a bilinear or "
+            "average pooling among its locations, to the last digit. "
             "Share of peaks inside the object's box (random order: its share of the image); area "
             "under the probability as pixels come in (higher is better) and go (lower is better); "
             "rank correlation with the map of a network with random weights (0 is best).",
