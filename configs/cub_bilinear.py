@@ -17,7 +17,7 @@ Arguments:
     tiny: a narrow, truncated network without weights on a few small images, for tests.
 """
 
-from fgjax.config import chosen, default, model, parse_arguments, tiny
+from fgjax.config import chosen, cub200, model, tiny
 from fgjax.finetune import recipes
 from fgjax.vocabulary import LEVELS
 
@@ -28,27 +28,13 @@ POOLINGS = {
 
 
 def get_config(arguments=""):
-    args = parse_arguments(
-        arguments,
-        first="backbone",
-        backbone="vgg16",
-        pooling="full",
-        size=0,
-        weights="default",
-        phases="both",
-        protocol="develop",
-        tiny=False,
-    )
+    c, args = cub200(arguments, backbone="vgg16", pooling="full", size=0, phases="both")
     vgg = args["backbone"].startswith("vgg")
-    c = default()
-    c.protocol = args["protocol"]
-    c.data.name = "cub200"
     c.data.image_size = args["size"] or (448 if vgg else 224)
-    c.data.batch_size = 16
     c.model = model(
         args["backbone"],
         pooling=chosen(POOLINGS, "pooling", args["pooling"]),
-        weights=None if args["weights"] == "none" else args["weights"],
+        weights=args["weights"],
     )
     # VGG-16 as in the paper: every level, slowly.
     tuned = dict.fromkeys(LEVELS, 0.001) if vgg else dict.fromkeys(LEVELS[2:], 0.005)

@@ -19,31 +19,18 @@ Arguments:
     tiny: a narrow, truncated network without weights on a few synthetic birds, for tests.
 """
 
-from fgjax.config import default, model, parse_arguments, tiny
+from fgjax.config import cub200, model, tiny
 from fgjax.vocabulary import LEVELS
 
 
 def get_config(arguments=""):
-    args = parse_arguments(
-        arguments,
-        first="backbone",
-        backbone="resnet101",
-        size=448,
-        weights="default",
-        protocol="develop",
-        tiny=False,
-    )
-    c = default()
-    c.protocol = args["protocol"]
-    c.data.name = "cub200"
-    c.data.image_size = args["size"]
-    c.data.batch_size = 16
+    c, args = cub200(arguments, backbone="resnet101")
     c.data.canvas = round(args["size"] * 512 / 448)
     c.model = model(
         args["backbone"],
         attention={"name": "bilinear_attention", "levels": ("conv5",), "maps": 32},
         pooling={"name": "bilinear_attention", "levels": ("conv5",)},
-        weights=None if args["weights"] == "none" else args["weights"],
+        weights=args["weights"],
     )
     rates = dict.fromkeys((*LEVELS, "attention", "head"), 0.001)
     c.schedule = (dict(name="all", train=rates, decay=1e-5),)

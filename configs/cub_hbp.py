@@ -21,31 +21,18 @@ Arguments:
     tiny: a narrow, truncated network without weights on a few synthetic birds, for tests.
 """
 
-from fgjax.config import default, model, parse_arguments, tiny
+from fgjax.config import cub200, model, tiny
 from fgjax.finetune import recipes
 from fgjax.vocabulary import LEVELS
 
 
 def get_config(arguments=""):
-    args = parse_arguments(
-        arguments,
-        first="backbone",
-        backbone="vgg16",
-        size=448,
-        weights="default",
-        protocol="develop",
-        tiny=False,
-    )
-    c = default()
-    c.protocol = args["protocol"]
-    c.data.name = "cub200"
-    c.data.image_size = args["size"]
-    c.data.batch_size = 16
+    c, args = cub200(arguments, backbone="vgg16")
     levels = ("conv3", "conv4", "conv5")
     c.model = model(
         args["backbone"],
         pooling={"name": "hierarchical_bilinear", "levels": levels, "d": 8192},
-        weights=None if args["weights"] == "none" else args["weights"],
+        weights=args["weights"],
     )
     new = {"pooling": 1.0, "head": 1.0}
     c.schedule = recipes.surgical(

@@ -28,7 +28,7 @@ def get_config(arguments=""):
         "hrnet_w18",
         merge={"name": "hrnet_concat", "levels": ("conv2", "conv3", "conv4", "conv5")},
         pooling={"name": "compact_bilinear", "levels": ("conv2",), "d": 8192},
-        weights=None if args["weights"] == "none" else args["weights"],
+        weights=args["weights"],
     )
     new = {"merge": 0.3, "head": 0.3}
     c.schedule = recipes.surgical(

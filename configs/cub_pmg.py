@@ -20,25 +20,12 @@ Arguments:
     tiny: a narrow, truncated network without weights on a few synthetic birds, for tests.
 """
 
-from fgjax.config import default, model, parse_arguments, tiny
+from fgjax.config import cub200, model, tiny
 from fgjax.vocabulary import LEVELS
 
 
 def get_config(arguments=""):
-    args = parse_arguments(
-        arguments,
-        first="backbone",
-        backbone="resnet50",
-        size=448,
-        weights="default",
-        protocol="develop",
-        tiny=False,
-    )
-    c = default()
-    c.protocol = args["protocol"]
-    c.data.name = "cub200"
-    c.data.image_size = args["size"]
-    c.data.batch_size = 16
+    c, args = cub200(arguments, backbone="resnet50")
     c.data.canvas = round(args["size"] * 550 / 448)
     levels = ("conv3", "conv4", "conv5")
     c.model = model(
@@ -46,7 +33,7 @@ def get_config(arguments=""):
         merge={"name": "stage_blocks", "levels": levels, "hidden": 512, "features": 1024},
         pooling={"name": "max", "levels": levels},
         head={"name": "multi_granularity", "hidden": 512},
-        weights=None if args["weights"] == "none" else args["weights"],
+        weights=args["weights"],
     )
     rates = dict.fromkeys(LEVELS, 0.0002) | {"merge": 0.002, "head": 0.002}
     c.schedule = (dict(name="all", train=rates, decay=5e-4, bn="train"),)

@@ -27,7 +27,7 @@ def get_config(arguments=""):
         "resnet50",
         output_stride=16,
         pooling={"name": "compact_bilinear", "d": 8192},
-        weights=None if args["weights"] == "none" else args["weights"],
+        weights=args["weights"],
     )
     c.schedule = recipes.surgical(
         {"conv3": 0.005, "conv4": 0.005, "conv5": 0.005, "head": 0.3},

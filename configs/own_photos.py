@@ -50,7 +50,7 @@ def get_config(arguments=""):
     c.model = model(
         args["backbone"],
         pooling={"name": "compact_bilinear", "d": 8192},
-        weights=None if args["weights"] == "none" else args["weights"],
+        weights=args["weights"],
     )
     c.schedule = recipes.surgical(
         {"conv4": 0.004, "conv5": 0.004, "head": 0.3},

@@ -25,7 +25,7 @@ def get_config(arguments=""):
     c.model = model(
         "efficientnet_lite0",
         pooling={"name": "compact_bilinear", "d": 8192},
-        weights=None if args["weights"] == "none" else args["weights"],
+        weights=args["weights"],
     )
     c.schedule = recipes.surgical(
         {"conv4": 0.004, "conv5": 0.004, "head": 0.3},

@@ -55,7 +55,7 @@ def model(
         merge: name and options, or None.
         attention: name and options, or None.
         weights: "default" (those published for the backbone), a file, "hf:timm/NAME", or None
-            for random initialisation.
+            or "none" for random initialisation.
         dtype: of the activations: "float32" or "bfloat16".
         **backbone_options: options of the backbone.
     """
@@ -71,7 +71,7 @@ def model(
         }
     )
     c.backbone.weights = config_dict.placeholder(str)
-    c.backbone.weights = weights
+    c.backbone.weights = None if weights == "none" else weights
     return c
 
 
@@ -134,6 +134,30 @@ def parse_arguments(text: str, first: str | None = None, **defaults: Any) -> dic
             )
         values[key] = _typed(key, raw, defaults[key])
     return values
+
+
+def cub200(
+    arguments: str, batch_size: int = 16, **own: Any
+) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
+    """What every config for CUB-200-2011 begins with: its data, and its arguments.
+
+    Args:
+        arguments: of the config file.
+        batch_size: images of a step.
+        **own: the config's own arguments with their defaults, ``backbone`` first; ``size`` (448),
+            ``weights``, ``protocol`` and ``tiny`` are common to all.
+
+    Returns:
+        The config so far, and the arguments' values.
+    """
+    common = {"size": 448, "weights": "default", "protocol": "develop", "tiny": False}
+    args = parse_arguments(arguments, first="backbone", **own | (common | own))
+    c = default()
+    c.protocol = args["protocol"]
+    c.data.name = "cub200"
+    c.data.image_size = args["size"]
+    c.data.batch_size = batch_size
+    return c, args
 
 
 def _typed(key: str, raw: str, default: Any) -> Any:
