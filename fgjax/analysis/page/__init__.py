@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fgjax.analysis.page import figures, html, pictures, sections
+from fgjax.analysis.page import figures, html, levels, pictures, sections
 from fgjax.evaluation.atomic import replacing
 
 
@@ -56,8 +56,8 @@ def render(
         f"{data['evaluated']:,} {data['split']} images at {data['image_size']} pixels"
     )
     chapters = [
-        ("levels", "Levels", sections.hierarchy(content, plots)),
-        ("loss", "Loss", sections.compression(content, plots)),
+        ("levels", "Levels", levels.hierarchy(content, plots)),
+        ("loss", "Loss", levels.compression(content, plots)),
         ("views", "Units", pictures.views(content, plots, shown)),
         ("parts", "Parts", sections.parts(content, plots, pictures.responses(content, shown))),
         (

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from fgjax.analysis.page import html
-from fgjax.analysis.page.sections import plot
+from fgjax.analysis.page.cells import plot
 from fgjax.analysis.page.summary import levels_of, percent
 
 Content = Mapping[str, Any]

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 from fgjax.analysis.page import html
-from fgjax.analysis.page.summary import accuracy, band, levels_of, percent, sentences
-
-Content = Mapping[str, Any]
-Plots = Mapping[str, str]
-
-
-def interval(found: Mapping[str, float] | None) -> str:
-    """A fraction with its bounds below it."""
-    if found is None:
-        return "–"
-    if "low" not in found:
-        return percent(found["value"])
-    bounds = f"{100 * found['low']:.0f}–{100 * found['high']:.0f}"
-    return f"{percent(found['value'])}<small>{bounds}</small>"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number; a dash where it was not measured."""
-    if value is None or value != value:
-        return "–"
-    # Beyond a thousand, decimals are noise.
-    return f"{value:,.{digits if abs(value) < 1000 else 0}f}".replace("-", "−")
-
-
-def plot(plots: Plots, name: str, caption: str) -> str:
-    """The plot of that name, or nothing where there is none."""
-    return html.plot(name, plots[name], caption) if name in plots else ""
+from fgjax.analysis.page.cells import (
+    Content,
+    Plots,
+    between,
+    interval,
+    needs,
+    number,
+    plot,
+    signed,
+)
+from fgjax.analysis.page.summary import accuracy, levels_of, percent, sentences
 
 
 def summary(content: Content) -> str:
@@ -56,144 +38,11 @@ def summary(content: Content) -> str:
     return f'<p>{escape(" ".join(sentences(content)))}</p><dl class="tiles">{boxes}</dl>'
 
 
-def hierarchy(content: Content, plots: Plots) -> str:
-    """What each level is and what can be read off it."""
-    coarse = content["data"]["coarse_classes"] > 0
-    singles = content["data"]["single_class_families"]
-    lead = (
-        "A read-out is a ridge probe of frozen features, its strength chosen by leaving out one "
-        "training image at a time; second-order features keep which channels occur together, "
-        "averages do not."
-    )
-    note = "" if coarse else _needs("Families", "coarse labels")
-    if singles:
-        note = (
-            f'<p class="note">{singles} of {content["data"]["coarse_classes"]} families hold a '
-            "single class; “shared” leaves their images out.</p>"
-        )
-    return html.section(
-        "levels",
-        "What each level knows",
-        lead,
-        _read_outs(content, coarse, bool(singles)),
-        note,
-        plot(plots, "depth", "Accuracy of linear read-outs over depth, with 95 % intervals."),
-        _scores(content),
-    )
-
-
-def _read_outs(content: Content, coarse: bool, shared: bool) -> str:
-    kinds = [("average", "average"), ("second_order", "2nd order")]
-    targets = ["fine", *(["coarse"] if coarse else []), *(["coarse_shared"] if shared else [])]
-    names = {"fine": "classes", "coarse": "families", "coarse_shared": "shared"}
-    columns = [(target, kind) for target in targets for kind, _ in kinds]
-    titles = [f"{names[target]}, {title}" for target in targets for _, title in kinds]
-    levels = levels_of(content)
-    best = {
-        column: max(accuracy(content, level, column[1], column[0]) for level in levels)
-        for column in columns
-    }
-    headers = ["level", "stride", "size", "channels", "receptive field", *titles]
-    headers += ["random twin", "nearest neighbours"]
-    rows = []
-    for name, level in content["levels"].items():
-        outs = level["read_outs"]
-        row = [
-            f"{name}<small>{band(name) if name != 'embedding' else 'what the head reads'}</small>"
-        ]
-        if name == "embedding":
-            row += ["–", "–", f"{level['compression']['channels']:,}", "–"]
-        else:
-            field = f"{level['receptive_field']} px<small>effective "
-            field += f"{level['effective_field']:.0f}</small>"
-            row += [str(level["stride"]), str(level["size"]), f"{level['channels']:,}", field]
-        for target, kind in columns:
-            found = outs.get(kind, {}).get(target)
-            cell = interval(found)
-            if found and name != "embedding" and found["value"] == best[target, kind]:
-                cell = f'<span class="best">{cell}</span>'
-            row.append(cell)
-        control = outs.get("random second_order", outs.get("random average", {})).get("fine")
-        rows.append([*row, interval(control), interval(level["neighbours"])])
-    data = content["data"]
-    return html.table(
-        headers,
-        rows,
-        f"Accuracy on {data['evaluated']:,} {data['split']} images, 95 % bounds in percent below; "
-        "random twin: second-order read-out of the same network with random weights; nearest "
-        "neighbours: ten by cosine, of averages.",
-    )
-
-
-def _kind(name: str) -> str:
-    return "what the head reads" if name == "embedding" else band(name)
-
-
-def _scores(content: Content) -> str:
-    rows = [
-        [
-            name,
-            *(number(level["transferability"].get(key), 3) for key in _SCORES),
-            number(level["compression"]["effective_rank"], 1),
-            str(level["compression"]["dimension_95"]),
-            number(level["compression"]["within_between"]),
-            number(level["compression"]["nc1"]),
-        ]
-        for name, level in content["levels"].items()
-    ]
-    headers = ["level", *_SCORES.values(), "effective rank", "dimensions for 95 %"]
-    headers += ["variance within / between", "NC1"]
-    return html.table(
-        headers,
-        rows,
-        "Scores of the averages that need no training of a head (higher is better), how many "
-        "directions they use, and how tightly classes are drawn together (0: collapsed).",
-    )
-
-
-_SCORES = {"log_me": "LogME", "h_score": "H-score", "trans_rate": "TransRate"}
-
-
-def compression(content: Content, plots: Plots) -> str:
-    """What is lost on the way, and which levels are alike."""
-    return html.section(
-        "loss",
-        "What is kept and what is lost",
-        "An image that one stage's read-out (second order at each level) names rightly and the "
-        "next one's does not held detail that can no longer be read. Two read-outs differ by "
-        "chance too, so that a loss counts where it outweighs what is gained.",
-        plot(
-            plots,
-            "passage",
-            "Images lost (left) and gained (right) from each stage to the next, 95 % intervals. "
-            "“Average pooling” reads averages of the last level instead of second-order features.",
-        ),
-        html.in_figures(
-            html.table(
-                ["from", "to", "lost", "gained", "net"],
-                [
-                    [step["from"], step["to"], *map(interval, (step["lost"], step["gained"])), net]
-                    for step in content["passage"]
-                    for net in [_signed(step["net"]["value"])]
-                ],
-                "Share of the images, 95 % bounds below.",
-            )
-        ),
-        plot(plots, "spectrum", "Effective rank, and variance within to between classes."),
-        plot(
-            plots,
-            "similarity",
-            "Linear CKA of the network's levels (rows) with its own, those of the same network "
-            "with random weights, and those before fine-tuning: 1 is the same representation.",
-        ),
-    )
-
-
 def parts(content: Content, plots: Plots, pictures: str) -> str:
     """Which levels and units find annotated parts."""
     title = "Parts"
     if not content["parts"]:
-        return html.section("parts", title, _needs("This section", "annotated parts"))
+        return html.section("parts", title, needs("This section", "annotated parts"))
     identity = content["parts"]["identity"]
     rows = [[level, interval(found)] for level, found in identity.items()]
     return html.section(
@@ -219,7 +68,7 @@ def parts(content: Content, plots: Plots, pictures: str) -> str:
             html.table(
                 ["part", "change", "95 % interval", "images"],
                 [
-                    [escape(name), number(c["value"]), _between(c), str(c["n"])]
+                    [escape(name), number(c["value"]), between(c), str(c["n"])]
                     for name, c in content["occlusion"].items()
                 ],
                 "Mean change of the log probability of the right class, nats.",
@@ -244,10 +93,6 @@ def _pointing(found: Content) -> str:
     ]
     caption = "Share of images in which the best unit's peak is on the part, 95 % bounds below."
     return html.in_figures(html.table(["part", "chance", *levels], rows, caption))
-
-
-def _between(found: Mapping[str, float]) -> str:
-    return f"{number(found['low'])} to {number(found['high'])}"
 
 
 def attribution(content: Content, pictures: str) -> str:
@@ -289,8 +134,8 @@ def advice(content: Content) -> str:
     rows = [
         [
             escape(option["name"]),
-            _signed(option["gain"]),
-            *([_signed(measured[option["name"]])] if checked else []),
+            signed(option["gain"]),
+            *([signed(measured[option["name"]])] if checked else []),
             escape(option["reason"]),
         ]
         for option in found["options"]
@@ -342,11 +187,3 @@ def comparison(content: Content, beside: list[Content]) -> str:
 
 def _ece(run: Content) -> float:
     return run["decision"]["expected_calibration_error"]
-
-
-def _signed(gain: float) -> str:
-    return f"{100 * gain:+.1f} points".replace("-", "−")
-
-
-def _needs(what: str, needed: str) -> str:
-    return f"{what} would need {needed}, which these data do not have."

@@ -1,0 +1,50 @@
+"""Cells of the report's tables, and what stands in place of what was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fgjax.analysis.page import html
+from fgjax.analysis.page.summary import percent
+
+Content = Mapping[str, Any]
+Plots = Mapping[str, str]
+
+
+def interval(found: Mapping[str, float] | None) -> str:
+    """A fraction with its bounds below it."""
+    if found is None:
+        return "–"
+    if "low" not in found:
+        return percent(found["value"])
+    bounds = f"{100 * found['low']:.0f}–{100 * found['high']:.0f}"
+    return f"{percent(found['value'])}<small>{bounds}</small>"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number; a dash where it was not measured."""
+    if value is None or value != value:
+        return "–"
+    # Beyond a thousand, decimals are noise.
+    return f"{value:,.{digits if abs(value) < 1000 else 0}f}".replace("-", "−")
+
+
+def plot(plots: Plots, name: str, caption: str) -> str:
+    """The plot of that name, or nothing where there is none."""
+    return html.plot(name, plots[name], caption) if name in plots else ""
+
+
+def between(found: Mapping[str, float]) -> str:
+    """The bounds of a number."""
+    return f"{number(found['low'])} to {number(found['high'])}"
+
+
+def signed(gain: float) -> str:
+    """A gain or loss of accuracy."""
+    return f"{100 * gain:+.1f} points".replace("-", "−")
+
+
+def needs(what: str, needed: str) -> str:
+    """What a section says that cannot be filled."""
+    return f"{what} would need {needed}, which these data do not have."
