@@ -95,7 +95,7 @@ def fill(setting: dict, c: Config) -> None:
         module = experiment.build_model(c, len(data.info.classes))
         recogniser = TrainedRecognizer(module, data.info, module.initialize(c.seed))
         found = study.observe(recogniser, {}, data.train, data.test)
-        setting |= atlas.advice(found, c.model, {})
+        setting |= atlas.advice(found, c.model, diagnosis.FROZEN)
         setting["accuracy"] = {}
     train = analyzing.short_trainings(c, "final")
     changes = {"baseline": {"schedule": c.schedule}}

@@ -68,13 +68,9 @@ def report(
     Raises:
         UserError: there is no split to fit or to evaluate on, or one of them is too small.
     """
-    split = "validation" if data.test is None else "test"
-    evaluated = getattr(data, split)
-    if data.train is None or evaluated is None:
-        raise UserError(
-            "The analysis needs a training split and a validation or test split; load the data "
-            "with both."
-        )
+    split, evaluated = _evaluated(data)
+    model = parts_of or {}
+    rates = diagnosis.starting_rates(model, trained or {})
     say(f"features of {len(data.train):,} training and {len(evaluated):,} {split} images")
     study = observe(recogniser, twins or {}, data.train, evaluated)
     chosen = np.sort(np.random.default_rng(0).permutation(len(study.rows["label"]))[:sample])
@@ -95,17 +91,29 @@ def report(
         "format_version": FORMAT_VERSION,
         "name": name or data.info.name,
         "data": _description(study, split),
-        **measure(study, parts_of or {}, trained or {}),
+        **measure(study, model, rates),
         **pictured.content,
     }
     for level, seen in pictured.geometry.items():
         content["levels"][level] |= seen
     if check is not None:
         options = [diagnosis.Option(**option) for option in content["advice"]["options"]]
-        schedule = diagnosis.recipe(diagnosis.starting_rates(parts_of or {}, trained or {}))
-        content["advice"]["check"] = diagnosis.check(options, check, {"schedule": schedule})
+        unchanged = {"schedule": diagnosis.recipe(rates)}
+        content["advice"]["check"] = diagnosis.check(options, check, unchanged)
     page.write(content, pictured.pictures, beside, Path(folder))
     return content
+
+
+def _evaluated(data: Any) -> tuple[str, Any]:
+    """The split that is scored, by name and itself."""
+    split = "validation" if data.test is None else "test"
+    source = getattr(data, split)
+    if data.train is None or source is None:
+        raise UserError(
+            "The analysis needs a training split and a validation or test split; load the data "
+            "with both."
+        )
+    return split, source
 
 
 def _description(study: Study, split: str) -> dict[str, Any]:
@@ -126,9 +134,7 @@ def _description(study: Study, split: str) -> dict[str, Any]:
     }
 
 
-def measure(
-    study: Study, parts_of: Mapping[str, Any], trained: Mapping[str, float]
-) -> dict[str, Any]:
+def measure(study: Study, model: Mapping[str, Any], rates: Mapping[str, float]) -> dict[str, Any]:
     """Everything that is measured on the collected rows alone."""
     rows, train, info = study.rows, study.train, study.info
     labels = rows["label"]
@@ -158,7 +164,7 @@ def measure(
             "cka": similarity.cka(rows["alignment"]).tolist(),
         },
         "parts": _parts(study),
-        "advice": advice(study, parts_of, trained),
+        "advice": advice(study, model, rates),
     }
 
 
@@ -169,7 +175,7 @@ def _parts(study: Study) -> dict[str, Any] | None:
     return found | {"identity": units.identity(study.train, study.rows)}
 
 
-def advice(study: Study, model: Mapping[str, Any], trained: Mapping[str, float]) -> dict[str, Any]:
+def advice(study: Study, model: Mapping[str, Any], rates: Mapping[str, float]) -> dict[str, Any]:
     """Options with their predicted gains, the best first."""
     last, before = study.levels[-1], study.levels[-2:][0]
     train, rows = study.train, study.rows
@@ -193,7 +199,6 @@ def advice(study: Study, model: Mapping[str, Any], trained: Mapping[str, float])
     }
     known = {level: study.right(level, "second_order") for level in study.levels}
     decided = rows["logits"].argmax(1) == rows["label"]
-    rates = diagnosis.starting_rates(model, trained)
     options = diagnosis.unfreezing(diagnosis.recoverable(known, decided), rates)
     options += diagnosis.architecture(figures, model, tuple(study.levels), study.size, rates)
     ranked = diagnosis.rank(options)

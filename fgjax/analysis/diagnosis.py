@@ -168,18 +168,18 @@ def architecture(
                 attention=0.1,
             )
         )
-    lost = accuracy["average"] - accuracy["coarsened"]
+    return [*options, _resolution(accuracy["average"] - accuracy["coarsened"], size, rates)]
+
+
+def _resolution(lost: float, size: int, rates: Mapping[str, float]) -> Option:
     # Each step up in resolution brings less than the one before: about half.
-    options.append(
-        Option(
-            "raise the resolution by half",
-            {"data.image_size": round(1.5 * size / 16) * 16, "schedule": recipe(rates)},
-            lost / 2,
-            f"taking a third of the resolution away costs {_percent(lost)}; as much more brings "
-            "about half of that",
-        )
+    return Option(
+        "raise the resolution by half",
+        {"data.image_size": round(1.5 * size / 16) * 16, "schedule": recipe(rates)},
+        lost / 2,
+        f"taking a third of the resolution away costs {_percent(lost)}; as much more brings "
+        "about half of that",
     )
-    return options
 
 
 def _name(model: Mapping[str, Any], part: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -28,10 +29,7 @@ def methods(network: Subject, size: int) -> dict[str, Method]:
     found: dict[str, Method] = {}
     if network.contributions is not None:
         found["exact"] = network.contributions
-    fine = evidence_level(network)
-    found[f"gradient × maps {fine}"] = lambda images, classes: jnp.sum(
-        jnp.prod(jnp.stack(level_gradient(network, images, fine, classes)), 0), -1
-    )
+    found[f"gradient × maps {evidence_level(network)}"] = partial(difference_map, network)
     for level in reversed(list(network.doors)[2:] or list(network.doors)):
         found[f"Grad-CAM {level}"] = lambda images, classes, level=level: attribution.grad_cam(
             *level_gradient(network, images, level, classes)

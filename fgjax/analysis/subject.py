@@ -115,12 +115,12 @@ def difference_map(
     network: Subject,
     images: Float[Array, "b h w 3"],
     classes: Int[Array, " b"],
-    others: Int[Array, " b"],
+    others: Int[Array, " b"] | None = None,
 ) -> Float[Array, "b h' w'"]:
-    """Signed evidence for ``classes`` against ``others`` by location of :func:`evidence_level`.
+    """Signed evidence for ``classes`` (against ``others``) by location of :func:`evidence_level`.
 
-    Gradient times maps of the difference of the two logits. It is finer than the exact shares of
-    the pooled level and, where the truth is known, peaks on a telling part more often.
+    Gradient times maps of the logit, or of the difference of the two. It is finer than the exact
+    shares of the pooled level and, where the truth is known, peaks on a telling part more often.
     """
     maps, gradients = level_gradient(network, images, evidence_level(network), classes, others)
     return (gradients * maps).sum(-1)
