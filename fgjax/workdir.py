@@ -22,6 +22,7 @@ from fgjax.data import DatasetInfo
 from fgjax.errors import UserError
 from fgjax.evaluation.atomic import replacing
 from fgjax.preprocessing import Preprocessing
+from fgjax.training import checkpoints
 
 # Where data and caches lie, and how often one looks, changes no result.
 _FREE_KEYS = {"data.dir", "data.cache_dir", "data.cache", "data.cache_gib", "data.workers"}
@@ -48,8 +49,8 @@ def prepare(folder: str | os.PathLike, config: ml_collections.ConfigDict) -> Pat
         ) from error
     new = json.loads(config.to_json())
     path = workdir / "config.json"
-    begun = any((workdir / "checkpoints").glob("*"))
-    if begun and path.exists() and (changed := _differences(_read(path), new)):
+    begun = path.exists() and checkpoints.steps(workdir)
+    if begun and (changed := _differences(_read(path), new)):
         raise UserError(
             f"{workdir} holds a run with another config: {'; '.join(changed)}; "
             "use that config to resume it, or another workdir"

@@ -70,18 +70,11 @@ def partitioned(
     _check(schedule)
     optimizer = _with_decay(base_optimizer)
 
-    def split(tree, reference):
-        assignment = assign(reference)
-        parts: dict[str, Leaves] = {}
-        for path, leaf in trees.by_path(tree).items():
-            parts.setdefault(assignment[path], {})[path] = leaf
-        return parts
-
     def init(params):
         everything: dict[str, Leaves] = {}
+        parts = _split(params, assign(params))
         for phase in schedule:
-            trained = trained_leaves(split(params, params), phase, batch_norm)
-            for group, leaves in trained.items():
+            for group, leaves in trained_leaves(parts, phase, batch_norm).items():
                 everything[group] = everything.get(group, {}) | leaves
         states = {group: optimizer(0.0).init(leaves) for group, leaves in everything.items()}
         return PartitionedState(jnp.zeros((), jnp.int32), states)
@@ -89,7 +82,8 @@ def partitioned(
     def update(gradients, state, params=None):
         if params is None:
             raise ValueError("partitioned needs the parameters: update(gradients, state, params)")
-        given, parts = split(gradients, params), split(params, params)
+        assignment = assign(params)
+        given, parts = _split(gradients, assignment), _split(params, assignment)
         # Minus zero: adding it changes no bit, not even of a zero.
         updates = jax.tree.map(lambda leaf: jnp.full_like(leaf, -0.0), trees.by_path(params))
         states = dict(state.groups)
@@ -121,6 +115,14 @@ def _check(schedule: Sequence[Phase]) -> None:
                 f"the phases {before.name!r} and {phase.name!r} overlap: the first ends at step "
                 f"{before.stop}, the second begins at step {phase.start}; let it begin later"
             )
+
+
+def _split(tree: Any, assignment: Mapping[str, str]) -> dict[str, Leaves]:
+    """The leaves of any tree by group."""
+    parts: dict[str, Leaves] = {}
+    for path, leaf in trees.by_path(tree).items():
+        parts.setdefault(assignment[path], {})[path] = leaf
+    return parts
 
 
 def _with_decay(base: Optimizer | optax.GradientTransformation) -> Optimizer:
