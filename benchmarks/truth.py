@@ -215,8 +215,9 @@ class Planted:
         image, scale = self.source.resized(index, short_side, interpolation)
         if self.fate[index] == "coarse":
             height, width = image.shape[:2]
-            small = Image.fromarray(image).resize((width // 5, height // 5), Image.BILINEAR)
-            image = np.asarray(small.resize((width, height), Image.BILINEAR))
+            soft = Image.Resampling.BILINEAR
+            small = Image.fromarray(image).resize((width // 5, height // 5), soft)
+            image = np.asarray(small.resize((width, height), soft))
         if self.fate[index] == "hide":
             row = self.source.annotations(index)
             points = row["parts"][self._telling(row) & (row["parts"][:, 2] > 0), :2] * scale

@@ -1,9 +1,12 @@
+import functools
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fgjax.analysis import attribution
+from fgjax.analysis import attribution, subject
 
 KERNEL = jax.random.normal(jax.random.key(0), (4, 3))
 
@@ -115,3 +118,50 @@ def test_peak_and_mass():
     mask = np.zeros((2, 3, 4), bool)
     mask[:, 2] = True
     np.testing.assert_allclose(attribution.mass_near(maps, mask), [0.75, np.nan])
+
+
+def linear_subject(levels):
+    """A network without weights but those of its head; each level halves the one before."""
+    weights = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)), jnp.float32)
+
+    def outputs(hierarchy):
+        last = list(hierarchy.values())[-1]
+        logits = last.mean((1, 2)) @ weights
+        return types.SimpleNamespace(hierarchy=hierarchy, logits=logits)
+
+    def halved(x):
+        return x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, 3).mean((2, 4))
+
+    def deeper(hierarchy):
+        for level in levels[len(hierarchy) :]:
+            hierarchy = {**hierarchy, level: halved(list(hierarchy.values())[-1])}
+        return hierarchy
+
+    def enter(hierarchy, maps, level):
+        known = {name: hierarchy[name] for name in levels[: levels.index(level)]}
+        return outputs(deeper({**known, level: maps}))
+
+    return subject.Subject(
+        apply=lambda images: outputs(deeper({levels[0]: halved(images)})),
+        decide=lambda found: found.logits,
+        doors={level: functools.partial(enter, level=level) for level in levels},
+        contributions=None,
+        normalize=lambda images: images,
+    )
+
+
+def test_difference_evidence_sums_to_the_lead_of_a_linear_network():
+    network = linear_subject(("conv3", "conv4", "conv5"))
+    assert subject.evidence_level(network) == "conv4"
+    images = jnp.asarray(np.random.default_rng(1).normal(size=(2, 16, 16, 3)), jnp.float32)
+    classes, others = jnp.array([0, 2]), jnp.array([3, 1])
+    maps = subject.difference_map(network, images, classes, others)
+    assert maps.shape == (2, 4, 4)
+    logits = network.apply(images).logits
+    rows = jnp.arange(2)
+    lead = logits[rows, classes] - logits[rows, others]
+    np.testing.assert_allclose(maps.sum((1, 2)), lead, rtol=1e-5)
+
+
+def test_evidence_is_at_the_deepest_level_where_there_is_no_middle():
+    assert subject.evidence_level(linear_subject(("conv1", "conv2"))) == "conv2"
