@@ -1,6 +1,8 @@
 """The report from end to end, on a small untrained network."""
 
 import json
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -99,6 +101,40 @@ def test_page_asks_nothing_of_the_network(shown):
     assert "@import" not in style
 
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+def console(page, tmp_path):
+    """What a browser has to say of a page: script errors, and requests that its policy refuses."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"no browser is at hand: none of {', '.join(BROWSERS)}")
+    picture = tmp_path / "page.png"
+    said = subprocess.run(
+        [
+            browser,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+            "--disable-background-networking",
+            *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"),
+            *("--window-size=390,2000", f"--screenshot={picture}", page.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert picture.exists(), said.stderr
+    return [line for line in said.stderr.splitlines() if "CONSOLE" in line]
+
+
+def test_a_browser_has_nothing_to_complain_of(run, tmp_path):
+    assert console(run[0] / "index.html", tmp_path) == []
+    page = tmp_path / "asks.html"
+    text = (run[0] / "index.html").read_text()
+    page.write_text(text.replace("</main>", '<img src="http://127.0.0.1:9/x.png"></main>'))
+    (refused,) = console(page, tmp_path)
+    assert "Content Security Policy" in refused
+
+
 def test_page_can_be_read_by_all(shown):
     assert ("html", {"lang": "en"}) in shown.tags
     ids = [a["id"] for _, a in shown.tags if "id" in a]
@@ -128,7 +164,7 @@ def test_runs_are_set_side_by_side(run, monkeypatch):
     assert beside == [page.plain(content)]
     text = page.sections.comparison(beside[0], [beside[0] | {"name": "a & b"}])
     assert "a &amp; b" in text
-    assert text.count("<tr>") == 1 + 2 + 2 * 3 + len(content["causes"])
+    assert text.count("<tr>") == 1 + 3 + 2 * 3 + len(content["causes"])
 
 
 def test_photos_without_families_or_parts(tmp_path, cache):

@@ -27,7 +27,8 @@ def number(value: float | None, digits: int = 2) -> str:
     if value is None or value != value:
         return "–"
     # Beyond a thousand, decimals are noise.
-    return f"{value:,.{digits if abs(value) < 1000 else 0}f}".replace("-", "−")
+    digits = digits if abs(value) < 1000 else 0
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")  # + 0.0: never minus zero
 
 
 def plot(plots: Plots, name: str, caption: str) -> str:

@@ -151,7 +151,7 @@ def reliability(content: Content) -> Figure:
     x, y = ([b[key] for b in bins] for key in ("confidence", "accuracy"))
     axes.plot(x, y, color=BLUE, lw=1.2)
     axes.scatter(x, y, s=12 + 180 * area / area.max(), color=BLUE, alpha=0.8)
-    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
+    axes.set(xlim=(0, 1.06), ylim=(-0.06, 1.06), xlabel="confidence", ylabel="accuracy")
     return figure
 
 

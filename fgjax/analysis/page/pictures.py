@@ -127,18 +127,19 @@ def errors(content: Content, plots: Plots, pictures: Pictures) -> str:
 
 
 def _pair(pair: Mapping[str, Any], pictures: Pictures) -> str:
-    family = {True: "same family", False: "two families", None: ""}[pair.get("same_family")]
+    first, second = pair["first_as_second"], pair["second_as_first"]
+    family = {True: ", same family", False: ", two families", None: ""}[pair.get("same_family")]
+    ways = (
+        f"The first is taken for the second {first} times, the second for the first {second} times."
+    )
     telling = sorted(pair["parts"].items(), key=lambda item: -(item[1] or 0))[:3]
     told = ", ".join(f"{escape(name)} {percent(v)}" for name, v in telling if v and v > 0.5)
-    parts = f"<p>Parts that tell them apart, each alone: {told}.</p>" if told else ""
+    parts = f" Parts that tell them apart, each alone: {told}." if told else ""
     cases = "".join(_case(case, pictures) for case in pair["cases"])
-    counts = (
-        f"{pair['first_as_second']} : {pair['second_as_first']} of {pair['examples']} images"
-        + (f", {family}" if family else "")
-    )
     return (
         f"<details><summary>{escape(pair['first'])} / {escape(pair['second'])} "
-        f"<small>{counts}</small></summary>{parts}{cases}</details>"
+        f"<small>{first + second} of {pair['examples']} images{family}</small></summary>"
+        f"<p>{ways}{parts}</p>{cases}</details>"
     )
 
 

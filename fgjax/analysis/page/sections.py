@@ -154,7 +154,7 @@ def advice(content: Content) -> str:
         "advice",
         "What to change",
         "Each prediction is read off the figures above; it ranks options and promises nothing. "
-        "--check tests it by short trainings.",
+        "<code>--check</code> tests it by short trainings.",
         table.replace("<table>", '<table class="prose">'),
         tau,
     )
@@ -163,12 +163,19 @@ def advice(content: Content) -> str:
 def comparison(content: Content, beside: list[Content]) -> str:
     """Several runs side by side."""
     runs = [content, *beside]
+    data = [run["data"] for run in runs]
     levels = list(dict.fromkeys(level for run in runs for level in levels_of(run)))
 
     def read(run, level, kind):
         return percent(accuracy(run, level, kind) if level in run["levels"] else None)
 
-    rows = [["accuracy", *(interval(run["decision"]["top1"]) for run in runs)]]
+    rows = [
+        [
+            "data",
+            *(f"{escape(d['name'])}<small>{d['evaluated']:,} {d['split']}</small>" for d in data),
+        ]
+    ]
+    rows += [["accuracy", *(interval(run["decision"]["top1"]) for run in runs)]]
     rows += [["calibration error", *(percent(_ece(run)) for run in runs)]]
     rows += [
         [f"{level}, {name}", *(read(run, level, kind) for run in runs)]
@@ -180,8 +187,12 @@ def comparison(content: Content, beside: list[Content]) -> str:
     return html.section(
         "comparison",
         "Beside other runs",
-        "The same figures of each run; causes count errors by their main one.",
-        html.table(["", *(run["name"] for run in runs)], rows, "Side by side."),
+        "The same figures of each run.",
+        html.table(
+            ["", *(run["name"] for run in runs)],
+            rows,
+            "Read-outs: accuracy on the classes. Causes: errors of which it is the main one.",
+        ),
     )
 
 

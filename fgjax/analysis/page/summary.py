@@ -128,17 +128,14 @@ def _errors(content: Content) -> str:
     total = sum(counts.values())
     if not total:
         return "There is no error to explain."
-    unexplained = counts.pop("unexplained", 0)
+    counts.pop("unexplained", None)
+    of = f"Of {total:,} errors" if total > 1 else "Of the one error"
     if not counts:
-        return f"None of the causes looked for applies to any of the {_errors_of(total)}."
+        return f"{of}, none is explained by the causes looked for."
     most = max(counts.values())
-    first = " and as many to ".join(cause for cause, n in counts.items() if n == most)
-    text = f"Of {_errors_of(total)}, {most} {'is' if most == 1 else 'are'} put down to {first}"
-    return text + (f"; {unexplained} stay unexplained." if unexplained else ".")
-
-
-def _errors_of(n: int) -> str:
-    return f"{n:,} error" + ("s" if n > 1 else "")
+    first = [f"{cause} ({most})" for cause, n in counts.items() if n == most]
+    explained = f"{sum(counts.values()):,} can be explained, most often by {' and '.join(first)}"
+    return f"{of}, {explained}."
 
 
 def _advice(content: Content) -> str:
