@@ -24,8 +24,9 @@ from fgjax.analysis import atlas, diagnosis, study
 from fgjax.config import default, model
 from fgjax.trained import TrainedRecognizer
 
-SIZE, EPOCHS = 96, 12.0
+SIZE = 96
 IMAGES = {"synthetic_birds": (10, 20, 40), "cub200": (8, 15, 30)}  # of a species, to train on
+SETTINGS = {f"{name}, {n} images": (name, n) for name, counts in IMAGES.items() for n in counts}
 # As dear as training from conv3, whose inputs promise as much in nearly every case.
 LEFT_OUT = ("train conv2 and what follows",)
 BY_IMAGE = ("images", "image_class_labels", "train_test_split", "bounding_boxes", "parts/part_locs")
@@ -36,15 +37,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cub", type=Path, required=True, help="folder of cub30")
     parser.add_argument("--out", type=Path, default=Path("advice.json"))
+    parser.add_argument("--only", choices=SETTINGS, help="one setting")
     arguments = parser.parse_args()
     known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    for name, counts in IMAGES.items():
-        for count in counts:
-            with tempfile.TemporaryDirectory() as folder:
-                c = config(name, count, arguments.cub, Path(folder))
-                fill(known.setdefault(f"{name}, {count} images", {}), c)
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            arguments.out.write_text(json.dumps(known, indent=1) + "\n")
+    for setting in [arguments.only] if arguments.only else SETTINGS:
+        with tempfile.TemporaryDirectory() as folder:
+            c = config(*SETTINGS[setting], arguments.cub, Path(folder))
+            fill(known.setdefault(setting, {}), c)
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(known, indent=1) + "\n")
     print_tables(known)
 
 
@@ -59,8 +60,7 @@ def config(name: str, count: int, cub: Path, folder: Path) -> Config:
     else:
         c.data.counts.train = count
     c.model = model("efficientnet_lite0")
-    c.schedule = diagnosis.recipe(diagnosis.FROZEN)
-    c.train.epochs = c.train.checkpoint_epochs = EPOCHS
+    c.train.epochs = c.train.checkpoint_epochs = analyzing.SHORT
     c.train.augment = dict(scale=(0.5, 1.0), ratio=(0.8, 1.25), flip=0.5)
     return c
 
@@ -95,17 +95,16 @@ def fill(setting: dict, c: Config) -> None:
         module = experiment.build_model(c, len(data.info.classes))
         recogniser = TrainedRecognizer(module, data.info, module.initialize(c.seed))
         found = study.observe(recogniser, {}, data.train, data.test)
-        setting |= atlas.advice(found, c.model, diagnosis.FROZEN)
-        setting["accuracy"] = {}
+        setting |= atlas.advice(found, c.model, {})
+    accuracy = setting.setdefault("accuracy", {})
     train = analyzing.short_trainings(c, "final")
-    changes = {"baseline": {"schedule": c.schedule}}
+    changes = {"baseline": setting["unchanged"]}
     changes |= {option["name"]: option["changes"] for option in setting["options"]}
     for name, change in changes.items():
-        if name not in setting["accuracy"] and name not in LEFT_OUT:
+        if name not in accuracy and name not in LEFT_OUT:
             began = time.monotonic()
-            setting["accuracy"][name] = train(change)
-            seconds = time.monotonic() - began
-            print(f"{name}: {setting['accuracy'][name]:.3f} in {seconds:.0f} s", flush=True)
+            accuracy[name] = train(change)
+            print(f"{name}: {accuracy[name]:.3f} in {time.monotonic() - began:.0f} s", flush=True)
 
 
 def print_tables(known: dict) -> None:

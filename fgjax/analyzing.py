@@ -14,10 +14,11 @@ import rich
 from ml_collections import ConfigDict as Config
 
 from fgjax import analysis, experiment, trained, workdir
+from fgjax.analysis import atlas
 from fgjax.errors import UserError
 
 # Epochs of the short trainings that test the advice.
-SHORT = 12.0
+SHORT = 24.0
 
 
 def analyze_runs(folders: Sequence[str], config: Config | None, check: bool) -> dict[str, Any]:
@@ -40,8 +41,10 @@ def analyze_runs(folders: Sequence[str], config: Config | None, check: bool) -> 
 
 
 def _known(folder: Path) -> dict[str, Any] | None:
+    """The report of a run, if there is one of today's format."""
     path = folder / "report" / "report.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return found if found.get("format_version") == atlas.FORMAT_VERSION else None
 
 
 def _analyze(folder: Path, config: Config | None, check: bool, beside: list) -> dict[str, Any]:

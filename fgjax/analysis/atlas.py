@@ -22,7 +22,7 @@ from fgjax.analysis import (
 from fgjax.analysis.study import Study, batches, observe
 from fgjax.errors import UserError
 
-FORMAT_VERSION = 1  # of report.json
+FORMAT_VERSION = 2  # of report.json
 
 
 def report(
@@ -70,7 +70,6 @@ def report(
     """
     split, evaluated = _evaluated(data)
     model = parts_of or {}
-    rates = diagnosis.starting_rates(model, trained or {})
     say(f"features of {len(data.train):,} training and {len(evaluated):,} {split} images")
     study = observe(recogniser, twins or {}, data.train, evaluated)
     chosen = np.sort(np.random.default_rng(0).permutation(len(study.rows["label"]))[:sample])
@@ -91,14 +90,14 @@ def report(
         "format_version": FORMAT_VERSION,
         "name": name or data.info.name,
         "data": _description(study, split),
-        **measure(study, model, rates),
+        **measure(study, model, trained or {}),
         **pictured.content,
     }
     for level, seen in pictured.geometry.items():
         content["levels"][level] |= seen
     if check is not None:
         options = [diagnosis.Option(**option) for option in content["advice"]["options"]]
-        unchanged = {"schedule": diagnosis.recipe(rates)}
+        unchanged = content["advice"]["unchanged"]
         content["advice"]["check"] = diagnosis.check(options, check, unchanged)
     page.write(content, pictured.pictures, beside, Path(folder))
     return content
@@ -134,7 +133,7 @@ def _description(study: Study, split: str) -> dict[str, Any]:
     }
 
 
-def measure(study: Study, model: Mapping[str, Any], rates: Mapping[str, float]) -> dict[str, Any]:
+def measure(study: Study, model: Mapping[str, Any], trained: Mapping[str, float]) -> dict[str, Any]:
     """Everything that is measured on the collected rows alone."""
     rows, train, info = study.rows, study.train, study.info
     labels = rows["label"]
@@ -164,7 +163,7 @@ def measure(study: Study, model: Mapping[str, Any], rates: Mapping[str, float]) 
             "cka": similarity.cka(rows["alignment"]).tolist(),
         },
         "parts": _parts(study),
-        "advice": advice(study, model, rates),
+        "advice": advice(study, model, trained),
     }
 
 
@@ -175,8 +174,8 @@ def _parts(study: Study) -> dict[str, Any] | None:
     return found | {"identity": units.identity(study.train, study.rows)}
 
 
-def advice(study: Study, model: Mapping[str, Any], rates: Mapping[str, float]) -> dict[str, Any]:
-    """Options with their predicted gains, the best first."""
+def advice(study: Study, model: Mapping[str, Any], trained: Mapping[str, float]) -> dict[str, Any]:
+    """Options with their predicted gains, the best first, and the schedule they are tested by."""
     last, before = study.levels[-1], study.levels[-2:][0]
     train, rows = study.train, study.rows
 
@@ -194,12 +193,23 @@ def advice(study: Study, model: Mapping[str, Any], rates: Mapping[str, float]) -
         "average": float(np.mean(study.right(last, "average"))),
         "second_order": float(np.mean(study.right(last, "second_order"))),
         "pyramid": accuracy(both),
-        "coarsened": accuracy(lambda r: r["coarsened"][last]),
+        "shrunk": accuracy(lambda r: r["shrunk"][last]),
         "object": accuracy(lambda r: r["levels"][last]["object"]) if boxed else float("nan"),
     }
-    known = {level: study.right(level, "second_order") for level in study.levels}
-    decided = rows["logits"].argmax(1) == rows["label"]
-    options = diagnosis.unfreezing(diagnosis.recoverable(known, decided), rates)
+    together = {level: _together(study, level) for level in study.levels}
+    rates = diagnosis.starting_rates(trained, train["embedding"])
+    options = diagnosis.unfreezing(together, figures["embedding"], rates)
     options += diagnosis.architecture(figures, model, tuple(study.levels), study.size, rates)
-    ranked = diagnosis.rank(options)
-    return {"figures": figures, "options": [option._asdict() for option in ranked]}
+    return {
+        "figures": figures,
+        "options": [option._asdict() for option in diagnosis.rank(options)],
+        "unchanged": {"schedule": diagnosis.recipe(rates)},
+    }
+
+
+def _together(study: Study, level: str) -> float:
+    """Accuracy of the sum of two read-outs: second-order features of a level, and the embedding."""
+    scores = (
+        study.scores[level, "second_order"]["fine"] + study.scores["embedding", "average"]["fine"]
+    )
+    return float(np.mean(scores.argmax(1) == study.rows["label"]))

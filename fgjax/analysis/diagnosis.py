@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy import stats
 
 from fgjax.vocabulary import LEVELS
 
-# Poolings whose vectors are not scaled to one length.
+# Poolings that do not scale their vectors to one length.
 AVERAGES = ("average", "gem")
-# Of a run that trains a head on averages and nothing else.
-FROZEN = {"head": 0.01}
+# Learning rate of a head on vectors of length one, and of levels that are opened.
+HEAD, LEVEL = 1.0, 0.002
 
 
 class Option(NamedTuple):
@@ -37,69 +37,60 @@ class Option(NamedTuple):
     reason: str
 
 
-def recoverable(
-    right_at: Mapping[str, Bool[np.ndarray, " n"]], right_at_end: Bool[np.ndarray, " n"]
-) -> dict[str, float]:
-    """Share of examples that a level's read-out tells rightly and the network does not.
-
-    What training of everything behind that level could recover, since the information is there.
-    """
-    return {level: float(np.mean(right & ~right_at_end)) for level, right in right_at.items()}
-
-
 def recipe(rates: Mapping[str, float]) -> tuple[dict[str, Any], ...]:
     """The short schedule that every option is tested with.
 
-    What is behind the levels learns first, on a frozen trunk; then the levels of ``rates``, where
-    there are any, train with it.
+    What is behind the levels learns first, on a frozen trunk, whose stored features make epochs
+    cheap; then the levels of ``rates``, where there are any, train with it.
     """
     behind = {group: rate for group, rate in rates.items() if group not in LEVELS}
     views = ("center", "flip")
-    first = {"name": "head", "share": 3, "train": behind, "views": views, "decay": 1e-5}
+    first = {"name": "head", "share": 4, "train": behind, "views": views, "decay": 1e-5}
     if len(behind) == len(rates):
         return (first,)
     lower = {group: 0.3 * rate for group, rate in behind.items()}
-    return first, {"name": "tune", "share": 2, "train": {**rates, **lower}, "warmup": 0.1}
+    return first, {"name": "tune", "share": 1, "train": {**rates, **lower}, "warmup": 0.1}
 
 
-def starting_rates(model: Mapping[str, Any], trained: Mapping[str, float]) -> dict[str, float]:
-    """The rates of the groups a run trains; of a head for its pooling where it trains none.
+def starting_rates(
+    trained: Mapping[str, float], embedding: Float[np.ndarray, "n d"]
+) -> dict[str, float]:
+    """The rates of the groups a run trains; where it trains no head, one for what the head reads.
 
-    Args:
-        model: ``config.model``.
-        trained: group -> rate.
+    Gradient descent on a linear head takes the same course whatever the features' length, if the
+    rate times their mean squared length stays the same.
     """
-    return {"head": _head_rate(_name(model, "pooling"))} | dict(trained)
-
-
-def _head_rate(pooling: str) -> float:
-    """Averages are as long as their channels make them; other vectors have length one."""
-    return 0.01 if pooling in AVERAGES else 1.0
+    return {"head": HEAD / float(np.mean(np.sum(embedding**2, axis=1)))} | dict(trained)
 
 
 def unfreezing(
-    recoverable_at: Mapping[str, float], rates: Mapping[str, float] = FROZEN
+    together: Mapping[str, float], alone: float, rates: Mapping[str, float]
 ) -> list[Option]:
-    """Options to train from each level on, by what its inputs hold and the output lacks.
+    """Options to train from each level on, by what its inputs hold and the embedding lacks.
 
     Training from an earlier level can do all that training from a later one can: the gain is the
     greatest over the inputs of all levels that are trained. What ``rates`` trains already is no
-    option.
+    option, and what its inputs hold no promise.
+
+    Args:
+        together: level -> accuracy of its read-out and the embedding's taken together.
+        alone: accuracy of the embedding's.
+        rates: of the groups that train.
     """
-    levels = [level for level in LEVELS if level in recoverable_at]
+    levels = [level for level in LEVELS if level in together]
+    trained = [place for place, level in enumerate(levels) if level in rates]
+    end = trained[0] - 1 if trained else len(levels)
     options = []
-    for place, first in enumerate(levels[1:]):
-        following = levels[place + 1 :]
-        if all(level in rates for level in following):
-            continue
-        source = max(levels[place:], key=recoverable_at.__getitem__)
+    for place, first in enumerate(levels[1 : end + 1]):
+        source = max(levels[place:end], key=together.__getitem__)
+        opened = dict.fromkeys(levels[place + 1 :], LEVEL)
         options.append(
             Option(
                 f"train {first} and what follows",
-                {"schedule": recipe(dict.fromkeys(following, 0.002) | dict(rates))},
-                recoverable_at[source],
-                f"{_percent(recoverable_at[source])} of the images are read rightly at {source} "
-                "but not at the end",
+                {"schedule": recipe(opened | dict(rates))},
+                together[source] - alone,
+                f"linear read-outs of {source} and of the embedding together, against that of "
+                f"the embedding: {_percent(together[source])} against {_percent(alone)}",
             )
         )
     return options
@@ -110,68 +101,72 @@ def architecture(
     model: Mapping[str, Any],
     levels: tuple[str, ...],
     size: int,
-    rates: Mapping[str, float] = FROZEN,
+    rates: Mapping[str, float],
 ) -> list[Option]:
     """Options on how the last maps are made and read, from accuracies of read-outs.
 
     Args:
         accuracy: on the evaluated examples, of ``embedding`` (what the head reads now), and of the
             last level ``average``, ``second_order``, ``object`` (average over the box; nan without
-            boxes), ``pyramid`` (averages of the last two levels together), ``coarsened`` (of
-            images with two thirds of their detail).
+            boxes), ``pyramid`` (averages of the last two levels together), ``shrunk`` (averages of
+            images at two thirds of their size).
         model: ``config.model``; what is there already is not advised.
         levels: of the hierarchy, fine to coarse.
         size: side of the network's input, pixels.
         rates: of the groups that train.
     """
-
-    def option(key, against, name, changes, reason, **new):
-        figures = f"{_percent(accuracy[key])} against {_percent(accuracy[against])}"
-        changes = {**changes, "schedule": recipe({**rates, **new})}
-        return Option(name, changes, accuracy[key] - accuracy[against], f"{reason}: {figures}")
-
     options = []
     if _name(model, "pooling") in AVERAGES:
-        options.append(
-            option(
-                "second_order",
-                "embedding",
-                "pool co-occurrences, not averages",
-                {"model.pooling": {"name": "compact_bilinear", "levels": levels[-1:]}},
-                "a linear read-out of second-order features of the last level, against the "
-                "embedding",
-                head=_head_rate("compact_bilinear"),
-            )
-        )
+        options.append(_co_occurrences(accuracy, levels[-1:], rates))
     if _name(model, "merge") == "none" and len(levels) > 1:
-        both = levels[-2:]
-        options.append(
-            option(
-                "pyramid",
-                "average",
-                "read the last two levels together",
-                {
-                    "model.merge": {"name": "hypercolumn", "levels": both},
-                    "model.pooling.levels": both[:1],
-                },
-                "a linear read-out of the averages of both levels, against the last alone",
-            )
-        )
+        options.append(_pyramid(accuracy, levels[-2:], rates))
     if _name(model, "attention") == "none" and np.isfinite(accuracy["object"]):
-        options.append(
-            option(
-                "object",
-                "average",
-                "attend to the object",
-                {"model.attention": {"name": "cbam", "levels": levels[-1:]}},
-                "averages over the annotated box, against the whole image",
-                attention=0.1,
-            )
-        )
-    return [*options, _resolution(accuracy["average"] - accuracy["coarsened"], size, rates)]
+        options.append(_attention(accuracy, levels[-1:], rates))
+    return [*options, _resolution(accuracy, size, rates)]
 
 
-def _resolution(lost: float, size: int, rates: Mapping[str, float]) -> Option:
+def _co_occurrences(accuracy, last, rates) -> Option:
+    return Option(
+        "pool co-occurrences, not averages",
+        {
+            "model.pooling": {"name": "compact_bilinear", "levels": last},
+            "schedule": recipe({**rates, "head": HEAD}),
+        },
+        accuracy["second_order"] - accuracy["embedding"],
+        "a linear read-out of second-order features of the last level, against the embedding: "
+        f"{_percent(accuracy['second_order'])} against {_percent(accuracy['embedding'])}",
+    )
+
+
+def _pyramid(accuracy, both, rates) -> Option:
+    return Option(
+        "read the last two levels together",
+        {
+            "model.merge": {"name": "hypercolumn", "levels": both},
+            "model.pooling.levels": both[:1],
+            "schedule": recipe(rates),
+        },
+        accuracy["pyramid"] - accuracy["average"],
+        "a linear read-out of the averages of both levels, against the last alone: "
+        f"{_percent(accuracy['pyramid'])} against {_percent(accuracy['average'])}",
+    )
+
+
+def _attention(accuracy, last, rates) -> Option:
+    return Option(
+        "attend to the object",
+        {
+            "model.attention": {"name": "cbam", "levels": last},
+            "schedule": recipe({**rates, "attention": 0.1}),
+        },
+        accuracy["object"] - accuracy["average"],
+        "averages over the annotated box, against the whole image: "
+        f"{_percent(accuracy['object'])} against {_percent(accuracy['average'])}",
+    )
+
+
+def _resolution(accuracy, size, rates) -> Option:
+    lost = accuracy["average"] - accuracy["shrunk"]
     # Each step up in resolution brings less than the one before: about half.
     return Option(
         "raise the resolution by half",

@@ -56,12 +56,11 @@ def merge_sides(
     return np.concatenate(chosen, axis=1)
 
 
-def coarsen(images: Array, share: float = 2 / 3) -> Float[Array, "b h w 3"]:
-    """Images with the detail left that they had at ``share`` of their resolution."""
-    shape = images.shape
-    small = (shape[0], round(shape[1] * share), round(shape[2] * share), 3)
-    shrunk = jax.image.resize(images.astype(jnp.float32), small, "bilinear")
-    return jax.image.resize(shrunk, shape, "bilinear")
+def shrink(images: Array, share: float = 2 / 3) -> Float[Array, "b h w 3"]:
+    """Images at ``share`` of their resolution."""
+    height, width = (round(side * share) for side in images.shape[1:3])
+    small = (len(images), height, width, 3)
+    return jax.image.resize(images.astype(jnp.float32), small, "bilinear")
 
 
 def describe(
@@ -134,9 +133,9 @@ def collect(
 
     Returns:
         By example: ``index, label, box, parts, logits, embedding, with_parts`` (whether features
-        at parts are kept), ``detail`` (share of its contrast that coarsening takes); box and
+        at parts are kept), ``detail`` (share of its contrast that shrinking takes); box and
         parts are in pixels of the image. ``levels``: level -> what
-        :func:`describe` keeps; ``coarsened``: level -> average feature of the coarsened image;
+        :func:`describe` keeps; ``shrunk``: level -> average feature of the shrunk image;
         ``twins``: name -> level -> pooled features. Over all examples: ``octaves``, the energy
         by frequency of each level; ``alignment``, CKA sums over ``alignment_names``; ``top``, the
         greatest responses of every unit.
@@ -165,14 +164,14 @@ def _run(network, twins, channels, images, mask, placed, box):
     """Rows by example, Gram matrices of all networks' levels, energy by frequency."""
     outputs = network.apply(images)
     others = {name: twin(images).hierarchy for name, twin in twins.items()}
-    blurred = coarsen(images)
-    coarse = network.apply(blurred).hierarchy
+    small = shrink(images)
+    blurred = jax.image.resize(small, images.shape, "bilinear")
     rows = {
         "detail": jnp.sqrt(jnp.mean((images - blurred) ** 2, (1, 2, 3))) / _contrast(images),
         "logits": network.decide(outputs),
         "embedding": outputs.embedding,
         "levels": describe(outputs.hierarchy, placed, box, images.shape[1], channels),
-        "coarsened": jax.tree.map(probes.average, coarse),
+        "shrunk": jax.tree.map(probes.average, network.apply(small).hierarchy),
         "twins": {
             name: {level: pooled(maps, channels) for level, maps in hierarchy.items()}
             for name, hierarchy in others.items()

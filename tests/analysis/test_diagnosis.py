@@ -5,6 +5,7 @@ from configs import quickstart
 from fgjax import analyzing, experiment
 from fgjax.analysis import diagnosis
 
+RATES = {"head": 0.01}
 LEVELS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 ACCURACY = {
     "embedding": 0.7,
@@ -12,37 +13,47 @@ ACCURACY = {
     "second_order": 0.8,
     "object": 0.75,
     "pyramid": 0.72,
-    "coarsened": 0.6,
+    "shrunk": 0.6,
 }
 PLAIN = {part: {"name": "none"} for part in ("merge", "attention")} | {
     "pooling": {"name": "average"}
 }
 
 
-def test_recoverable_counts_what_the_network_alone_gets_wrong():
-    right = {"conv3": np.array([True, True, False, False])}
-    end = np.array([True, False, False, True])
-    assert diagnosis.recoverable(right, end) == {"conv3": 0.25}
+def test_a_head_learns_at_one_pace_whatever_the_length_of_its_features():
+    features = np.random.default_rng(0).normal(size=(50, 6))
+    short, long = (diagnosis.starting_rates({}, k * features)["head"] for k in (1.0, 10.0))
+    assert short == pytest.approx(100 * long)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    assert diagnosis.starting_rates({"conv5": 0.01}, unit) == {
+        "head": pytest.approx(1.0),
+        "conv5": 0.01,
+    }
+    assert diagnosis.starting_rates({"head": 0.3}, features) == {"head": 0.3}
 
 
 def test_training_from_earlier_promises_at_least_as_much():
-    options = diagnosis.unfreezing({"conv3": 0.02, "conv4": 0.10, "conv5": 0.05})
+    together = {"conv3": 0.72, "conv4": 0.80, "conv5": 0.75}
+    options = diagnosis.unfreezing(together, 0.7, RATES)
     assert [(o.name, o.gain) for o in options] == [
-        ("train conv4 and what follows", 0.10),
-        ("train conv5 and what follows", 0.10),
+        ("train conv4 and what follows", pytest.approx(0.1)),
+        ("train conv5 and what follows", pytest.approx(0.1)),
     ]
+    assert "conv4" in options[1].reason
+    assert "80.0 % against 70.0 %" in options[1].reason
     tuned = options[0].changes["schedule"][1]["train"]
     assert set(tuned) == {"conv4", "conv5", "head"}
-    assert (
-        diagnosis.rank(options)[0].name == "train conv5 and what follows"
-    )  # the cheaper of equals
+    first = diagnosis.rank(options)[0]
+    assert first.name == "train conv5 and what follows"  # the cheaper of equals
 
 
 def test_what_a_run_trains_already_is_not_advised():
     rates = {"conv4": 0.01, "conv5": 0.01, "head": 1.0}
-    found = dict.fromkeys(LEVELS, 0.1)
-    options = diagnosis.unfreezing(found, rates)
+    together = dict(zip(LEVELS, (0.71, 0.75, 0.8, 0.8, 0.8), strict=True))
+    options = diagnosis.unfreezing(together, 0.7, rates)
+    # What conv4 and conv5 are given, conv3 and what follows, is made use of already.
     assert [o.name.split()[1] for o in options] == ["conv2", "conv3"]
+    assert [o.gain for o in options] == pytest.approx([0.05, 0.05])
     head, tune = options[1].changes["schedule"]
     assert head["train"] == {"head": 1.0}
     assert tune["train"] == {"conv3": 0.002, "conv4": 0.01, "conv5": 0.01, "head": 0.3}
@@ -51,7 +62,7 @@ def test_what_a_run_trains_already_is_not_advised():
 
 
 def test_each_option_is_predicted_from_its_own_figures():
-    options = diagnosis.architecture(ACCURACY, PLAIN, LEVELS, 224)
+    options = diagnosis.architecture(ACCURACY, PLAIN, LEVELS, 224, RATES)
     gains = [o.gain for o in diagnosis.rank(options)]
     assert gains == pytest.approx([0.1, 0.05, 0.05, 0.02])
     resolution = next(o for o in options if "resolution" in o.name)
@@ -65,21 +76,21 @@ def test_what_is_there_already_is_not_advised():
         "merge": {"name": "fpn"},
         "attention": {"name": "cbam"},
     }
-    (only,) = diagnosis.architecture(ACCURACY, model, LEVELS, 224)
+    (only,) = diagnosis.architecture(ACCURACY, model, LEVELS, 224, RATES)
     assert "resolution" in only.name
 
 
 def test_without_boxes_nothing_is_said_of_attention():
-    options = diagnosis.architecture(ACCURACY | {"object": float("nan")}, PLAIN, LEVELS, 224)
+    options = diagnosis.architecture(ACCURACY | {"object": float("nan")}, PLAIN, LEVELS, 224, RATES)
     assert not any("attend" in o.name for o in options)
 
 
 def test_every_option_is_a_config_that_builds(monkeypatch):
     config = quickstart.get_config("tiny")
     levels = ("conv1", "conv2", "conv3")
-    options = diagnosis.unfreezing(dict.fromkeys(levels, 0.1))
+    options = diagnosis.unfreezing(dict.fromkeys(levels, 0.8), 0.7, RATES)
     options += diagnosis.architecture(
-        ACCURACY, {"pooling": {"name": "average"}}, levels, config.data.image_size
+        ACCURACY, {"pooling": {"name": "average"}}, levels, config.data.image_size, RATES
     )
     seen = []
 
