@@ -69,20 +69,14 @@ def report(
         UserError: there is no split to fit or to evaluate on, or one of them is too small.
     """
     split, evaluated = _evaluated(data)
-    model = parts_of or {}
     say(f"features of {len(data.train):,} training and {len(evaluated):,} {split} images")
     study = observe(recogniser, twins or {}, data.train, evaluated)
-    chosen = np.sort(np.random.default_rng(0).permutation(len(study.rows["label"]))[:sample])
-
-    def load(source, indices):
-        return features.gather(batches(source, recogniser.preprocessing), indices)
-
     say("fields of view, attribution and errors")
     pictured = explain.explain(
         study,
-        chosen,
-        lambda i: load(evaluated, i),
-        lambda i: load(data.train, i),
+        np.sort(np.random.default_rng(0).permutation(len(study.rows["label"]))[:sample]),
+        _loader(evaluated, recogniser.preprocessing),
+        _loader(data.train, recogniser.preprocessing),
         recogniser.variables["params"],
     )
     say("levels, parts and advice")
@@ -90,15 +84,14 @@ def report(
         "format_version": FORMAT_VERSION,
         "name": name or data.info.name,
         "data": _description(study, split),
-        **measure(study, model, trained or {}),
+        **measure(study, parts_of or {}, trained or {}),
         **pictured.content,
     }
     for level, seen in pictured.geometry.items():
         content["levels"][level] |= seen
     if check is not None:
         options = [diagnosis.Option(**option) for option in content["advice"]["options"]]
-        unchanged = content["advice"]["unchanged"]
-        content["advice"]["check"] = diagnosis.check(options, check, unchanged)
+        content["advice"]["check"] = diagnosis.check(options, check, content["advice"]["unchanged"])
     page.write(content, pictured.pictures, beside, Path(folder))
     return content
 
@@ -113,6 +106,11 @@ def _evaluated(data: Any) -> tuple[str, Any]:
             "with both."
         )
     return split, source
+
+
+def _loader(source: Any, preprocessing: Any) -> explain.Load:
+    """A function from indices to the batch of these examples."""
+    return lambda indices: features.gather(batches(source, preprocessing), indices)
 
 
 def _description(study: Study, split: str) -> dict[str, Any]:
