@@ -169,7 +169,7 @@ def _run(network, twins, channels, images, mask, placed, box):
     rows = {
         "detail": jnp.sqrt(jnp.mean((images - blurred) ** 2, (1, 2, 3))) / _contrast(images),
         "logits": network.decide(outputs),
-        "embedding": outputs.embedding,
+        "embedding": probes.folded(outputs.embedding),
         "levels": describe(outputs.hierarchy, placed, box, images.shape[1], channels),
         "shrunk": jax.tree.map(probes.average, network.apply(small).hierarchy),
         "twins": {

@@ -117,7 +117,6 @@ def spectrum_figures(
     """Effective rank and dimension, and neural-collapse figures, of training features."""
     eigenvalues = probes.decompose(features).eigenvalues
     return {
-        "channels": int(features.shape[1]),
         "effective_rank": compression.effective_rank(eigenvalues),
         "participation_ratio": compression.participation_ratio(eigenvalues),
         "dimension_95": compression.dimension(eigenvalues),

@@ -160,6 +160,20 @@ def average(maps: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
     return maps.mean((1, 2))
 
 
+def folded(features: Float[Array, "b d"], limit: int = 8192, seed: int = 0) -> Float[Array, "b e"]:
+    """Features wider than ``limit`` in that many numbers, so that those of 12,000 images fit.
+
+    A count sketch (Charikar et al., 2002): each number goes, with a random sign, to a random
+    place. Inner products, of which all read-outs are made, stay what they are in the mean.
+    """
+    d = features.shape[1]
+    if d <= limit:
+        return features
+    rng = np.random.default_rng(seed)
+    place, sign = rng.integers(limit, size=d), rng.choice((-1.0, 1.0), d)
+    return jnp.zeros((len(features), limit)).at[:, place].add(features * sign)
+
+
 def second_order(
     maps: Float[Array, "b h w c"], *, limit: int = 320, seed: int = 0
 ) -> Float[Array, "b d"]:

@@ -102,7 +102,8 @@ def with_probe(network: Subject, probe: probes.Probe, sharpness: float) -> Subje
     weights = jnp.asarray(probe.weights * sharpness, jnp.float32)
     bias = jnp.asarray(probe.bias * sharpness, jnp.float32)
     return network._replace(
-        decide=lambda outputs: outputs.embedding @ weights + bias, contributions=None
+        decide=lambda outputs: probes.folded(outputs.embedding) @ weights + bias,
+        contributions=None,
     )
 
 

@@ -19,17 +19,22 @@ BATCH = 16
 def level_geometry(
     network: Subject, images: UInt8[np.ndarray, "n s s 3"], octaves: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, Any]]:
-    """Stride, size, channels, fields of view, energy by frequency and selectivity of each level."""
+    """Stride, size, channels, fields of view, energy by frequency and selectivity of each level.
+
+    Of the embedding, its ``channels``.
+    """
     size = images.shape[1]
 
     def levels_of(x):
         return network.apply(x).hierarchy
 
-    shapes = jax.eval_shape(levels_of, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
+    one = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    outputs = jax.eval_shape(network.apply, one)
+    shapes = outputs.hierarchy
     fields = geometry.receptive_fields(levels_of, size)
     tuning = _grating_responses(levels_of, size, shapes)
     coloured, grey = _peaks(levels_of, images), _peaks(levels_of, np.asarray(geometry.grey(images)))
-    result = {}
+    result = {"embedding": {"channels": outputs.embedding.shape[-1]}}
     for level, shape in shapes.items():
         sensitivity = _sensitivity(levels_of, images, level)
         energy = octaves[level]

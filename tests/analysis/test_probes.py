@@ -113,3 +113,15 @@ def test_second_order_tells_apart_what_the_average_cannot():
         result[name] = np.mean(probes.read(probe, x[held]).argmax(1) == labels[held])
     assert result["second"] == 1.0
     assert result["average"] < 0.9
+
+
+def test_folding_keeps_inner_products_in_the_mean():
+    x = np.random.default_rng(0).normal(size=(3, 40)).astype(np.float32)
+    assert probes.folded(x, 40) is x
+    products = []
+    for seed in range(400):
+        small = np.asarray(probes.folded(x, 8, seed))
+        assert small.shape == (3, 8)
+        products.append(small @ small.T)
+    error = np.std(products, axis=0) / np.sqrt(len(products))
+    assert np.all(np.abs(np.mean(products, axis=0) - x @ x.T) < 4 * error)

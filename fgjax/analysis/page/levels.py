@@ -51,7 +51,7 @@ def _read_outs(content: Content, coarse: bool, shared: bool) -> str:
         outs = level["read_outs"]
         row = [f"{name}<small>{_kind(name)}</small>"]
         if name == "embedding":
-            row += ["–", "–", f"{level['compression']['channels']:,}", "–"]
+            row += ["–", "–", f"{level['channels']:,}", "–"]
         else:
             field = f"{level['receptive_field']} px<small>effective "
             field += f"{level['effective_field']:.0f}</small>"
