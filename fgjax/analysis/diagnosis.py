@@ -252,4 +252,4 @@ def kendall(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> 
 
 
 def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
+    return f"{100 * fraction:.1f}\u00a0%"

@@ -40,7 +40,7 @@ def test_training_from_earlier_promises_at_least_as_much():
         ("train conv5 and what follows", pytest.approx(0.1)),
     ]
     assert "conv4" in options[1].reason
-    assert "80.0 % against 70.0 %" in options[1].reason
+    assert "80.0\u00a0% against 70.0\u00a0%" in options[1].reason
     tuned = options[0].changes["schedule"][1]["train"]
     assert set(tuned) == {"conv4", "conv5", "head"}
     first = diagnosis.rank(options)[0]
@@ -67,7 +67,7 @@ def test_each_option_is_predicted_from_its_own_figures():
     assert gains == pytest.approx([0.1, 0.05, 0.05, 0.02])
     resolution = next(o for o in options if "resolution" in o.name)
     assert resolution.changes["data.image_size"] == 336
-    assert "10.0 %" in resolution.reason
+    assert "10.0\u00a0%" in resolution.reason
 
 
 def test_what_is_there_already_is_not_advised():
