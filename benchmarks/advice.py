@@ -33,7 +33,7 @@ BY_IMAGE = ("images", "image_class_labels", "train_test_split", "bounding_boxes"
 
 
 def main() -> None:
-    """Print a table for every setting, and the mean Kendall tau."""
+    """Print the table of all settings, and the mean Kendall tau."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cub", type=Path, required=True, help="folder of cub30")
     parser.add_argument("--out", type=Path, default=Path("advice.json"))
@@ -46,7 +46,7 @@ def main() -> None:
             fill(known.setdefault(setting, {}), c)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(known, indent=1) + "\n")
-    print_tables(known)
+    print_table({setting: known[setting] for setting in SETTINGS if setting in known})
 
 
 def config(name: str, count: int, cub: Path, folder: Path) -> Config:
@@ -107,33 +107,27 @@ def fill(setting: dict, c: Config) -> None:
             print(f"{name}: {accuracy[name]:.3f} in {time.monotonic() - began:.0f} s", flush=True)
 
 
-def print_tables(known: dict) -> None:
-    """Every option of every setting, then the agreement of the two orders."""
-    scores, gains = [], []
-    for name, setting in known.items():
-        accuracy = dict(setting["accuracy"])
-        baseline = accuracy.pop("baseline")
-        print(f"\n{name}: {baseline:.3f} as it is\n\n| option | predicted | measured |")
-        print("|---|---|---|")
-        options = [option for option in setting["options"] if option["name"] in accuracy]
-        gain = {option["name"]: accuracy[option["name"]] - baseline for option in options}
-        for option in options:
-            name, predicted = option["name"], option["gain"]
-            print("|", " | ".join((name, _points(predicted), _points(gain[name]))), "|")
-        scores.append([option["gain"] for option in options])
-        gains.append([gain[option["name"]] for option in options])
-        tau = diagnosis.kendall(np.array(scores[-1]), np.array(gains[-1]))
-        order = sorted(gain.values(), reverse=True)
-        place = 1 + order.index(gain[options[0]["name"]])
-        print(
-            f"\nKendall tau {tau:.2f}; the first advice comes in as number {place} of {len(order)}"
-        )
-    found = diagnosis.agreement(np.array(scores), np.array(gains))
+def print_table(known: dict) -> None:
+    """Predicted and measured gain of every option in every setting, and how well they agree."""
+    measured = {
+        name: {key: value - s["accuracy"]["baseline"] for key, value in s["accuracy"].items()}
+        for name, s in known.items()
+    }
+    predicted = {name: {o["name"]: o["gain"] for o in s["options"]} for name, s in known.items()}
+    options = sorted(set(next(iter(measured.values()))) - {"baseline"})
+    scores = np.array([[predicted[name][option] for option in options] for name in known])
+    gains = np.array([[measured[name][option] for option in options] for name in known])
+    baselines = [s["accuracy"]["baseline"] for s in known.values()]
+    taus = [diagnosis.kendall(*pair) for pair in zip(scores, gains, strict=True)]
+    print("| points, predicted / measured |", " | ".join(known), "|")
+    print("|---|" + "---|" * len(known))
+    print("| accuracy without change, % |", " | ".join(f"{100 * b:.1f}" for b in baselines), "|")
+    for option, s, g in zip(options, scores.T, gains.T, strict=True):
+        cells = [f"{100 * a:+.1f} / {100 * b:+.1f}" for a, b in zip(s, g, strict=True)]
+        print(f"| {option} |", " | ".join(cells), "|")
+    print("| Kendall tau |", " | ".join(f"{tau:.2f}" for tau in taus), "|")
+    found = diagnosis.agreement(scores, gains)
     print(f"\nmean tau {found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})")
-
-
-def _points(gain: float) -> str:
-    return f"{100 * gain:+.1f}"
 
 
 if __name__ == "__main__":
