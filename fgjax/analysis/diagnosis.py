@@ -17,8 +17,8 @@ from fgjax.vocabulary import LEVELS
 
 # Poolings that do not scale their vectors to one length.
 AVERAGES = ("average", "gem")
-# Learning rate of a head on vectors of length one, and of levels that are opened.
-HEAD, LEVEL = 1.0, 0.002
+# Learning rates: of a head on vectors of length one, of levels that were frozen, of attention.
+HEAD_RATE, LEVEL_RATE, ATTENTION_RATE = 1.0, 0.002, 0.1
 
 
 class Option(NamedTuple):
@@ -60,7 +60,7 @@ def starting_rates(
     Gradient descent on a linear head takes the same course whatever the features' length, if the
     rate times their mean squared length stays the same.
     """
-    return {"head": HEAD / float(np.mean(np.sum(embedding**2, axis=1)))} | dict(trained)
+    return {"head": HEAD_RATE / float(np.mean(np.sum(embedding**2, axis=1)))} | dict(trained)
 
 
 def unfreezing(
@@ -83,7 +83,7 @@ def unfreezing(
     options = []
     for place, first in enumerate(levels[1 : end + 1]):
         source = max(levels[place:end], key=together.__getitem__)
-        opened = dict.fromkeys(levels[place + 1 :], LEVEL)
+        opened = dict.fromkeys(levels[place + 1 :], LEVEL_RATE)
         options.append(
             Option(
                 f"train {first} and what follows",
@@ -130,7 +130,7 @@ def _co_occurrences(accuracy, last, rates) -> Option:
         "pool co-occurrences, not averages",
         {
             "model.pooling": {"name": "compact_bilinear", "levels": last},
-            "schedule": recipe({**rates, "head": HEAD}),
+            "schedule": recipe({**rates, "head": HEAD_RATE}),
         },
         accuracy["second_order"] - accuracy["embedding"],
         "a linear read-out of second-order features of the last level, against the embedding: "
@@ -157,7 +157,7 @@ def _attention(accuracy, last, rates) -> Option:
         "attend to the object",
         {
             "model.attention": {"name": "cbam", "levels": last},
-            "schedule": recipe({**rates, "attention": 0.1}),
+            "schedule": recipe({**rates, "attention": ATTENTION_RATE}),
         },
         accuracy["object"] - accuracy["average"],
         "averages over the annotated box, against the whole image: "

@@ -167,7 +167,8 @@ def test_runs_are_set_side_by_side(run, monkeypatch):
     assert text.count("<tr>") == 1 + 3 + 2 * 3 + len(content["causes"])
 
 
-def test_photos_without_families_or_parts(tmp_path, cache):
+def test_photos_without_families_or_parts_and_advice_that_is_tested(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(commands, "train", lambda config, folder: {"validation": {"top1": 0.5}})
     rng = np.random.default_rng(0)
     for name, shade in (("dark", 60), ("light", 190)):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -177,12 +178,14 @@ def test_photos_without_families_or_parts(tmp_path, cache):
     config = tiny_run.config(cache, "develop")
     with config.unlocked():
         config.data.name, config.data.dir = "image_folder", str(tmp_path / "data")
-    content = analyzing.analyze_runs([str(tmp_path / "run")], config, False)
+    content = analyzing.analyze_runs([str(tmp_path / "run")], config, True)
+    assert content["advice"]["check"]["baseline"] == 0.5
     assert content["parts"] is None
     assert content["occlusion"] is None
     text = (tmp_path / "run" / "report" / "index.html").read_text()
     assert "would need annotated parts" in text
     assert "would need coarse labels" in text
+    assert "Short trainings from a baseline of 50.0" in text
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

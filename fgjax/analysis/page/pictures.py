@@ -130,7 +130,8 @@ def _pair(pair: Mapping[str, Any], pictures: Pictures) -> str:
     first, second = pair["first_as_second"], pair["second_as_first"]
     family = {True: ", same family", False: ", two families", None: ""}[pair.get("same_family")]
     ways = (
-        f"The first is taken for the second {first} times, the second for the first {second} times."
+        f"The first is taken for the second {_times(first)}, the second for the first "
+        f"{_times(second)}."
     )
     telling = sorted(pair["parts"].items(), key=lambda item: -(item[1] or 0))[:3]
     told = ", ".join(f"{escape(name)} {percent(v)}" for name, v in telling if v and v > 0.5)
@@ -141,6 +142,10 @@ def _pair(pair: Mapping[str, Any], pictures: Pictures) -> str:
         f"<small>{first + second} of {pair['examples']} images{family}</small></summary>"
         f"<p>{ways}{parts}</p>{cases}</details>"
     )
+
+
+def _times(n: int) -> str:
+    return {0: "never", 1: "once"}.get(n, f"{n} times")
 
 
 def _case(case: Mapping[str, Any], pictures: Pictures) -> str:
