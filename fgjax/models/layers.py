@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fgjax.models.context import Context
+from fgjax.ops import max_pool as pooling
 from fgjax.ops.convolution import Padding, convolve, explicit_padding
 
 Images = Float[Array, "b h w c"]
@@ -203,7 +204,7 @@ def max_pool(
     """Maximum over ``window`` × ``window`` pixels, every ``strides`` (default: ``window``)."""
     step = _pair(window if strides is None else strides)
     pads = explicit_padding(padding, x.shape[1:3], _pair(window), step, (1, 1))
-    return nn.max_pool(x, _pair(window), step, pads)
+    return pooling.max_pool(x, _pair(window), step, pads)
 
 
 def average_pool(x: Images) -> Float[Array, "b c"]:

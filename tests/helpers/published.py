@@ -4,10 +4,13 @@ import torch
 
 
 def randomize(network, seed=0):
-    """Every tensor of the network random, of a size that keeps activations near one."""
+    """Every tensor of the state dict random, of a size that keeps activations near one."""
     generator = torch.Generator().manual_seed(seed)
+    saved = network.state_dict().keys()
     with torch.no_grad():
         for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+            if name not in saved:  # a constant, as the filter of a blur pool
+                continue
             if tensor.ndim > 1:
                 bound = (6 / tensor[0].numel()) ** 0.5
                 tensor.uniform_(-bound, bound, generator=generator)

@@ -69,17 +69,21 @@ def compare(name, network, taps, size, module, groups=(*LEVELS, "head")):
         assert_close(outputs.logits, logits.numpy())
 
 
-def compare_training(name, network, taps, size, module):
-    """Levels with batch statistics, and the running statistics that one step leaves."""
+def compare_training(name, network, taps, size, module, groups=(*LEVELS, "head")):
+    """Levels with batch statistics, and the running statistics that one step leaves.
+
+    Logits where ``groups`` include the classifier.
+    """
     from published import run
 
     x = images(size, batch=4)
-    before = variables_of(module, name, network, size)
+    before = variables_of(module, name, network, size, groups)
     maps, logits = run(network.train(), x, taps)
     outputs, moved = apply(module, before, x, TRAIN)
     assert_levels(outputs, maps)
-    assert_close(outputs.logits, logits.numpy())
-    after = variables_of(module, name, network, size)["batch_stats"]
+    if "head" in groups:
+        assert_close(outputs.logits, logits.numpy())
+    after = variables_of(module, name, network, size, groups)["batch_stats"]
     jax.tree.map(assert_close, moved["batch_stats"], after)
     still = jax.tree.map(lambda a, b: np.array_equal(a, b), before["batch_stats"], after)
     assert not any(jax.tree.leaves(still))
@@ -131,6 +135,19 @@ def test_attention_in_residual_branches(timm, name, block, attention, check):
 
 
 @pytest.mark.parametrize(
+    ("name", "block"), [("resnet18", "BasicBlock"), ("resnet50", "Bottleneck")]
+)
+def test_antialiased_resnet(timm, name, block):
+    from published import randomize
+
+    depths, kinds = (1, 1, 1, 1), timm.models.resnet
+    blur = timm.layers.BlurPool2d
+    network = kinds.ResNet(getattr(kinds, block), depths, num_classes=CLASSES, aa_layer=blur)
+    module = model(backbones.create(name, depths=depths, antialias=True))
+    compare(name, randomize(network), RESNET | {"conv1": "act1"}, 64, module)
+
+
+@pytest.mark.parametrize(
     ("name", "layers", "taps"),
     [("vgg11", "A", (1, 4, 9, 14, 19)), ("vgg16_bn", "D", (5, 12, 22, 32, 42))],
 )
@@ -143,7 +160,10 @@ def test_vgg(torchvision, name, layers, taps):
     network = torch.nn.Sequential()
     network.add_module("features", features)
     paths = {level: f"features.{tap}" for level, tap in zip(LEVELS, taps, strict=True)}
-    compare(name, randomize(network), paths, 32, model(backbones.create(name)), groups=LEVELS)
+    module = model(backbones.create(name))
+    compare(name, randomize(network), paths, 32, module, groups=LEVELS)
+    if name.endswith("bn"):
+        compare_training(name, network, paths, 32, module, groups=LEVELS)
 
 
 @pytest.mark.parametrize(("name", "size"), [("efficientnet_lite0", 64), ("efficientnet_lite1", 49)])
@@ -166,7 +186,7 @@ def test_efficientnet_lite(timm, name, size):
 def test_hrnet(timm, name, modules, blocks):
     from published import randomize, run, to_numpy
 
-    hrnet, x = timm.models.hrnet, images(64)
+    hrnet, x = timm.models.hrnet, images(64, batch=4)
     stages = {
         f"stage{n}": {"num_modules": count, "num_blocks": (blocks,) * n}
         for n, count in enumerate(modules, 2)
@@ -176,13 +196,18 @@ def test_hrnet(timm, name, modules, blocks):
     network = randomize(hrnet.HighResolutionNet(published | changed, num_classes=CLASSES))
     branches = []
     network.stage4.register_forward_hook(lambda *call: branches.extend(map(to_numpy, call[2])))
-    maps, logits = run(network, x, {"conv1": "act1"})
     backbone = backbones.create(name, modules=modules, blocks=blocks)
     module = model(backbone, merge=ClassificationHead())
-    outputs, _ = apply(module, variables_of(module, name, network, 64), x, Context())
-    for level, expected in zip(LEVELS, (maps["conv1"], *branches), strict=True):
-        assert_close(outputs.hierarchy[level], expected)
-    assert_close(outputs.logits, logits.numpy())
+    for ctx in (Context(), TRAIN):
+        branches.clear()
+        before = variables_of(module, name, network, 64)
+        maps, logits = run(network.train(ctx.train), x, {"conv1": "act1"})
+        outputs, moved = apply(module, before, x, ctx)
+        for level, expected in zip(LEVELS, (maps["conv1"], *branches), strict=True):
+            assert_close(outputs.hierarchy[level], expected)
+        assert_close(outputs.logits, logits.numpy())
+        after = variables_of(module, name, network, 64)["batch_stats"]
+        jax.tree.map(assert_close, moved["batch_stats"], after)
 
 
 @pytest.mark.parametrize("depths", [(1, 1, 1, 1), (1, 2, 3, 1)])
