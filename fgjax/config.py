@@ -42,6 +42,7 @@ def model(
     head: Mapping[str, Any] | None = None,
     merge: Mapping[str, Any] | None = None,
     attention: Mapping[str, Any] | None = None,
+    scales: tuple[float, ...] = (1.0,),
     weights: str | None = "default",
     dtype: str = "float32",
     **backbone_options: Any,
@@ -54,6 +55,8 @@ def model(
         head: name and options; linear if not given.
         merge: name and options, or None.
         attention: name and options, or None.
+        scales: sizes at which an image goes through the network, as multiples of its own: 1.0 and
+            others; the pooling reads their locations together.
         weights: "default" (those published for the backbone), a file, "hf:timm/NAME", or None
             or "none" for random initialisation.
         dtype: of the activations: "float32" or "bfloat16".
@@ -67,6 +70,7 @@ def model(
             "attention": attention or none,
             "pooling": pooling or {"name": "average"},
             "head": head or {"name": "linear"},
+            "scales": scales,
             "dtype": dtype,
         }
     )

@@ -14,6 +14,7 @@ from fgjax.experiment import Model
 from fgjax.finetune.intervals import Interval, Phase
 from fgjax.models.context import Context
 from fgjax.models.cost import multiply_adds
+from fgjax.training.feature_cache import kept_levels
 from fgjax.training.state import TrainState
 from fgjax.training.step import StepSettings, phase_gradients
 
@@ -58,7 +59,7 @@ def _logits(model, variables, images):
 
 
 def _features(model, start, state, images):
-    """Shapes of the backbone's maps of an image before ``start``."""
+    """Shapes of the backbone's maps of an image that are read from ``start`` on."""
     hierarchy = jax.eval_shape(
         lambda variables, x: model.recognizer.apply(
             variables, x, Context(dtype=model.dtype), method="features"
@@ -66,8 +67,7 @@ def _features(model, start, state, images):
         state.variables,
         images,
     )
-    levels = list(hierarchy)
-    return {k: hierarchy[k] for k in levels[: levels.index(start) if start in levels else None]}
+    return {level: hierarchy[level] for level in kept_levels(model.recognizer, start)}
 
 
 def _gradient_cost(settings: StepSettings, state: TrainState, inputs: Any, classes: int) -> int:

@@ -74,7 +74,7 @@ class TrainedRecognizer:
         return _apply(self.model.recognizer, self.model.dtype, self.variables, images, None)
 
     def apply_from(self, start: str, hierarchy: dict[str, Float[Array, "b h w c"]]) -> Outputs:
-        """The same, entered at level ``start`` with the levels before it."""
+        """The same, entered at level ``start`` with the levels before it, at every scale."""
         return _apply(self.model.recognizer, self.model.dtype, self.variables, hierarchy, start)
 
     def contributions(

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from fgjax.analysis import attribution, probes
 from fgjax.errors import UserError
-from fgjax.vocabulary import MIDDLE, Hierarchy
+from fgjax.models.scales import level_of
+from fgjax.vocabulary import MIDDLE
 
 
 class Subject(NamedTuple):
@@ -21,8 +22,8 @@ class Subject(NamedTuple):
     Attributes:
         apply: images to ``Outputs``.
         decide: ``Outputs`` to class scores; a probe's where the network has no trained head.
-        doors: for each level at which the network can be entered, a function from the hierarchy
-            and the maps that take the place of that level's to ``Outputs``.
+        doors: for each level at which the network can be entered, a function from ``Outputs`` and
+            the maps that take the place of that level's, at scale 1, to ``Outputs``.
         contributions: images, classes and other classes to exact evidence maps; None where the
             pooling has none.
         normalize: images to what the network's layers take.
@@ -30,7 +31,7 @@ class Subject(NamedTuple):
 
     apply: Callable[[Array], Any]
     decide: Callable[[Any], Float[Array, "b k"]]
-    doors: Mapping[str, Callable[[Hierarchy, Float[Array, "b h w c"]], Any]]
+    doors: Mapping[str, Callable[[Any, Float[Array, "b h w c"]], Any]]
     contributions: Callable[..., Float[Array, "b h w"]] | None
     normalize: Callable[[Array], Float[Array, "b h w 3"]]
 
@@ -52,8 +53,11 @@ def subject(recogniser: Any, image_size: int) -> Subject:
         start = levels[place + 1] if level != levels[-1] else "merge"
         known = levels[: place + 1]
 
-        def enter(hierarchy, maps):
-            return recogniser.apply_from(start, {k: hierarchy[k] for k in known} | {level: maps})
+        def enter(outputs, maps):
+            every = {**outputs.hierarchy, **outputs.rescaled, level: maps}
+            return recogniser.apply_from(
+                start, {key: x for key, x in every.items() if level_of(key) in known}
+            )
 
         return enter
 
@@ -65,7 +69,7 @@ def subject(recogniser: Any, image_size: int) -> Subject:
         doors={
             level: enter
             for level, enter in doors.items()
-            if _works(enter, outputs.hierarchy, outputs.hierarchy[level])
+            if _works(enter, outputs, outputs.hierarchy[level])
         },
         contributions=(
             lambda images, *classes: recogniser.contributions(
@@ -141,9 +145,10 @@ def level_gradient(
     others: Int[Array, " b"] | None = None,
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
     """Maps of a level and the gradient of the class score (or difference) with respect to them."""
-    hierarchy = network.apply(images).hierarchy
+    outputs = network.apply(images)
 
     def logits_from(maps):
-        return network.decide(network.doors[level](hierarchy, maps))
+        return network.decide(network.doors[level](outputs, maps))
 
-    return hierarchy[level], attribution.gradient(logits_from, hierarchy[level], classes, others)
+    maps = outputs.hierarchy[level]
+    return maps, attribution.gradient(logits_from, maps, classes, others)

@@ -1,16 +1,20 @@
 """The straight line from images to logits, assembled from its parts.
 
 images -> backbone -> hierarchy -> merge -> attention -> pooling -> head -> outputs
+
+Of an image pyramid every scale goes that way up to the pooling, with the same weights.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import flax.linen as nn
 import flax.struct
 from jaxtyping import Array, Float, Int
 
 from fgjax.errors import UserError
-from fgjax.models import attention, backbones, heads, merges, pooling
+from fgjax.models import attention, backbones, heads, merges, pooling, scales
 from fgjax.models.backbones.base import Backbone, Stages
 from fgjax.models.backbones.hrnet import ClassificationHead, HRNet
 from fgjax.models.context import Context
@@ -29,10 +33,22 @@ class Outputs:
             of the same name: HRNet's branches, ConvNeXt's conv2; else empty.
         merged: the same after merge and attention.
         maps: attention maps by level, empty without attention.
+        rescaled: the backbone's feature maps at the scales other than 1, by level and scale such
+            as "conv5@0.5"; the maps of the other fields are those of scale 1.
     """
 
     logits: Float[Array, "b k"]
     embedding: Float[Array, "b d"]
+    hierarchy: Hierarchy
+    stages: Stages
+    merged: Hierarchy
+    maps: dict[str, Float[Array, "b h w m"]]
+    rescaled: Hierarchy
+
+
+class Seen(NamedTuple):
+    """What is made of one scale, up to the pooling; see :class:`Outputs`."""
+
     hierarchy: Hierarchy
     stages: Stages
     merged: Hierarchy
@@ -43,6 +59,12 @@ class Recognizer(nn.Module):
     """backbone -> merge -> attention -> pooling -> head; ``merge`` and ``attention`` may be None.
 
     The backbone's levels stand at the top of the parameter tree, beside the other groups.
+
+    Batch norm that trains normalises each of several ``scales`` by statistics of its own, and each
+    moves the running ones in turn: these become an average over the scales.
+
+    Attributes:
+        scales: sizes at which the image is looked at, as multiples of its own: 1 and others.
     """
 
     backbone: Backbone
@@ -50,6 +72,7 @@ class Recognizer(nn.Module):
     head: nn.Module
     merge: nn.Module | None = None
     attention: nn.Module | None = None
+    scales: tuple[float, ...] = (1.0,)
 
     def setup(self):
         """Put the backbone's levels at the top of the parameter tree."""
@@ -61,18 +84,22 @@ class Recognizer(nn.Module):
         """Recognise normalised images, or go on from a stored hierarchy.
 
         Args:
-            inputs: images; or, with ``start``, the levels computed before it (HRNet: the stages).
+            inputs: images; or, with ``start``, the levels computed before it (HRNet: the stages),
+                at every scale.
             ctx: how the pass is made.
             start: the first level to compute; "merge" enters behind the whole backbone.
         """
-        hierarchy, stages, merged, maps, selected = self._maps(inputs, ctx, start)
+        seen = self._seen(inputs, ctx, start)
+        selected, maps = self._selected(seen, ctx)
         embedding = self.pooling(selected, ctx.at("pooling"), maps)
         logits = self.head(embedding, ctx.at("head"))
-        return Outputs(logits, embedding, hierarchy, stages, merged, maps)
+        rescaled = scales.named([one.hierarchy for one in seen[1:]], self.scales[1:])
+        return Outputs(logits, embedding, *seen[0], rescaled)
 
     def features(self, images: Float[Array, "b h w 3"], ctx: Context) -> Hierarchy:
-        """The backbone alone: what a frozen trunk computes and a cache stores."""
-        return self.backbone(images, ctx)
+        """The backbone alone, at every scale: what a frozen trunk computes and a cache stores."""
+        each = [self.backbone(scales.resized(images, scale), ctx) for scale in self.scales]
+        return scales.named(each, self.scales)
 
     def reclassify(
         self,
@@ -80,8 +107,17 @@ class Recognizer(nn.Module):
         ctx: Context,
         start: str | None = None,
     ) -> Float[Array, "b k"]:
-        """The logits of (merged maps, attention maps): what other attention would have decided."""
+        """The logits of (merged maps, attention maps): what other attention would have decided.
+
+        Raises:
+            UserError: there are several scales, of which the maps of one are given.
+        """
         del start
+        if len(self.scales) > 1:
+            raise UserError(
+                "the objective 'cal' compares attention maps of one scale, and there are "
+                f"{len(self.scales)}; set model.scales to (1.0,)"
+            )
         merged, maps = inputs
         chosen = self.head.stem(self._pooled(merged), ctx.at("head"))
         embedding = self.pooling(chosen, ctx.at("pooling"), maps)
@@ -100,7 +136,7 @@ class Recognizer(nn.Module):
                 "the objective 'pmg' trains a classifier for each level, and this head has one for "
                 "all; set model.head.name to multi_granularity"
             )
-        maps, selected = self._maps(inputs, ctx, start)[3:]
+        selected, maps = self._selected(self._seen(inputs, ctx, start), ctx)
         return self.head.each(self.pooling(selected, ctx.at("pooling"), maps), ctx.at("head"))
 
     def contributions(
@@ -113,16 +149,28 @@ class Recognizer(nn.Module):
     ) -> Float[Array, "b h w"]:
         """Each location's exact share of the score of ``classes``, or of its lead over ``others``.
 
-        The shares sum to the score less the head's bias (see ``pooling.contributions``).
+        The shares sum to the score less the head's bias (see ``pooling.contributions``). Those of
+        other scales are laid over the locations of scale 1.
         """
-        maps, selected = self._maps(inputs, ctx, start)[3:]
+        seen = self._seen(inputs, ctx, start)
+        selected, maps = self._selected(seen, ctx)
         embedding = self.pooling(selected, ctx.at("pooling"), maps)
         direction = self.head.direction(embedding, classes)
         if others is not None:
             direction = direction - self.head.direction(embedding, others)
-        return self.pooling.contributions(selected, direction, ctx.at("pooling"), maps)
+        shares = self.pooling.contributions(selected, direction, ctx.at("pooling"), maps)
+        if len(seen) == 1:
+            return shares
+        aligned = [self.pooling.align(self._pooled(one.merged)) for one in seen]
+        return scales.on_first_grid(shares, [maps[0].shape[1:3] for maps in aligned])
 
-    def _maps(self, inputs, ctx, start):
+    def _seen(self, inputs, ctx, start) -> list[Seen]:
+        """Every scale by itself."""
+        if start is None:
+            return [self._look(scales.resized(inputs, one), ctx, None) for one in self.scales]
+        return [self._look(scales.at(inputs, one), ctx, start) for one in self.scales]
+
+    def _look(self, inputs, ctx, start) -> Seen:
         hierarchy, stages = inputs, {}
         if start != "merge":
             stages = self.backbone.stages(inputs, ctx, start)
@@ -133,8 +181,13 @@ class Recognizer(nn.Module):
             merged = self.merge(merged, ctx.at("merge"))
         if self.attention is not None:
             merged, maps = self.attention(merged, ctx.at("attention"))
-        selected = self.head.stem(self._pooled(merged), ctx.at("head"))
-        return hierarchy, stages, merged, maps, selected
+        return Seen(hierarchy, stages, merged, maps)
+
+    def _selected(self, seen, ctx):
+        """The maps to pool, of all scales together, and the attention maps on their grid."""
+        each = [(self._pooled(one.merged), one.maps) for one in seen]
+        selected, maps = scales.union(self.pooling.align, each)
+        return self.head.stem(selected, ctx.at("head")), maps
 
     def _pooled(self, merged: Hierarchy) -> tuple[Float[Array, "b _h _w _c"], ...]:
         levels = self.pooling.levels
@@ -150,7 +203,8 @@ def build(model, classes: int, **backbone_options) -> Recognizer:
     """The recogniser that ``config.model`` describes, for ``classes`` classes.
 
     Args:
-        model: mapping with the parts' options, each with its ``name``; see ``fgjax.config``.
+        model: mapping with the parts' options, each with its ``name``, and ``scales``; see
+            ``fgjax.config``.
         classes: number of classes.
         **backbone_options: what the pretrained weights ask of the backbone.
 
@@ -169,6 +223,7 @@ def build(model, classes: int, **backbone_options) -> Recognizer:
         attention=attention.create(model["attention"]["name"], **options("attention")),
         pooling=pooling.create(model["pooling"]["name"], **options("pooling")),
         head=heads.create(model["head"]["name"], classes=classes, **options("head")),
+        scales=scales.resolve(model.get("scales", (1.0,))),
     )
     _check_fit(built)
     return built

@@ -55,9 +55,22 @@ def resize_average(x: Float[Array, "b h w c"], size: Size) -> Float[Array, "b H 
     return jnp.einsum("Hh,bhwc,Ww->bHWc", rows.astype(x.dtype), x, columns.astype(x.dtype))
 
 
+def resize_total(x: Float[Array, "b h w"], size: Size) -> Float[Array, "b H W"]:
+    """Every value is divided among the cells that it covers, by area; the total stays the same."""
+    rows, columns = (_shares(n, m) for n, m in zip(x.shape[1:3], size, strict=True))
+    return jnp.einsum("Hh,bhw,Ww->bHW", rows.astype(x.dtype), x, columns.astype(x.dtype))
+
+
 def _averages(length: int, bins: int) -> np.ndarray:
     start = np.arange(bins) * length // bins
     stop = -(-(np.arange(bins) + 1) * length // bins)
     position = np.arange(length)
     inside = (start[:, None] <= position) & (position < stop[:, None])
     return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _shares(length: int, bins: int) -> np.ndarray:
+    """Of every cell of an axis of ``length``, the share in each cell of one of ``bins``."""
+    cell, edge = np.arange(length), np.arange(bins + 1) * length / bins
+    covered = np.minimum(edge[1:, None], cell + 1) - np.maximum(edge[:-1, None], cell)
+    return np.maximum(covered, 0).astype(np.float32)

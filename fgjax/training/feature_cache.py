@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from fgjax.models import scales
 from fgjax.models.backbones.base import Backbone
 from fgjax.models.recognizer import Recognizer
 
@@ -39,7 +40,7 @@ def boundary(trained: Collection[str], backbone: Backbone) -> str | None:
 
 
 def kept_levels(recognizer: Recognizer, start: str) -> tuple[str, ...]:
-    """The levels before ``start`` that the rest of the recogniser reads."""
+    """The levels before ``start`` that the rest of the recogniser reads, at every scale."""
     levels = recognizer.backbone.levels
     parts = (recognizer.merge, recognizer.attention, recognizer.pooling)
     read = {
@@ -47,7 +48,8 @@ def kept_levels(recognizer: Recognizer, start: str) -> tuple[str, ...]:
     }
     before = [level for level in levels if start == "merge" or level < start]
     entry = set() if start == "merge" else {before[-1]}
-    return tuple(level for level in before if level in read | entry)
+    kept = [level for level in before if level in read | entry]
+    return tuple(scales.name(level, scale) for scale in recognizer.scales for level in kept)
 
 
 def key(*parts: Any) -> str:

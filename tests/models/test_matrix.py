@@ -16,7 +16,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from fgjax.errors import UserError
-from fgjax.models import attention, backbones, heads, merges, pooling, recognizer
+from fgjax.models import attention, backbones, heads, merges, pooling, recognizer, scales
 from fgjax.models.context import BATCH_NORM_MODES, Context
 from fgjax.ops import losses
 from fgjax.vocabulary import GROUPS, LEVELS
@@ -67,6 +67,7 @@ POOLINGS = {
     "hierarchical_bilinear": {"d": 8},
     "bilinear_attention": {},
 }
+SCALES = {"single": (1.0,), "pyramid": (1.0, 0.5)}
 HEADS = {"linear": {}, "cosine": {}, "low_rank_bilinear": {"rank": 2}, "multi_granularity": {}}
 
 FIRST_ORDER = ("average", "max", "gem")
@@ -82,6 +83,7 @@ class Case(NamedTuple):
     attention: str
     pooling: str
     head: str = "linear"
+    scales: str = "single"
 
 
 def test_no_part_is_left_out():
@@ -140,11 +142,14 @@ def build(case):
         "attention": attend,
         "pooling": pool,
         "head": head,
+        "scales": SCALES[case.scales],
     }
     return recognizer.build(model, CLASSES)
 
 
-IMAGES = jax.ShapeDtypeStruct((BATCH, HEIGHT, WIDTH, 3), np.float32)
+def image_shape(scale):
+    """Of a batch at a scale."""
+    return BATCH, round(HEIGHT * scale), round(WIDTH * scale), 3
 
 
 def shapes_of(part, *inputs):
@@ -164,18 +169,27 @@ def traced(part, leaves, tree):
 def refused(case):
     """The sentence by which building the case, part by part, fails; None if it does not."""
     try:
-        built, maps = build(case), {}
-        merged = shapes_of(built.backbone, IMAGES)
-        if built.merge is not None:
-            merged = shapes_of(built.merge, merged)
-        if built.attention is not None:
-            merged, maps = shapes_of(built.attention, merged)
-        chosen = built.head.stem(tuple(merged[level] for level in built.pooling.levels), TRAIN)
+        built = build(case)
+        seen = [seen_at(scale, built) for scale in built.scales]
+        union = functools.partial(scales.union, built.pooling.align)
+        selected, maps = jax.eval_shape(union, seen)
+        chosen = built.head.stem(selected, TRAIN)
         logits = shapes_of(built.head, shapes_of(built.pooling, chosen, maps))
     except UserError as error:
         return str(error)
     assert (logits.shape, logits.dtype) == ((BATCH, CLASSES), np.float32)
     return None
+
+
+def seen_at(scale, built):
+    """Shapes of the maps to pool, and of the attention maps, of one scale."""
+    images = jax.ShapeDtypeStruct(image_shape(scale), np.float32)
+    merged, maps = shapes_of(built.backbone, images), {}
+    if built.merge is not None:
+        merged = shapes_of(built.merge, merged)
+    if built.attention is not None:
+        merged, maps = shapes_of(built.attention, merged)
+    return tuple(merged[level] for level in built.pooling.levels), maps
 
 
 @pytest.mark.parametrize("family", BACKBONES)
@@ -197,11 +211,22 @@ def test_every_head_that_makes_sense_builds(family):
         assert found is None or re.search(expected, found), (case, found)
 
 
+def test_image_pyramids_build_where_single_images_do():
+    """Of one family: what the backbone is makes no difference to the union of the scales."""
+    factors = ["resnet"], MERGES, ATTENTIONS, POOLINGS, HEADS, ["pyramid"]
+    for case in itertools.starmap(Case, itertools.product(*factors)):
+        if case.head == "linear" or case.attention == "none":
+            expected, found = refusal(case), refused(case)
+            assert (found is None) == (expected is None), (case, found, expected)
+            assert found is None or re.search(expected, found), (case, found)
+
+
 def pairwise_cover(*factors):
     """Few cases that make sense, in which every pair of values occurs that occurs in any."""
-    cases = [case for case in map(Case._make, itertools.product(*factors)) if not refusal(case)]
+    choices = itertools.product(*factors)
+    cases = [case for case in itertools.starmap(Case, choices) if not refusal(case)]
     index = np.array(
-        [[values.index(v) for v, values in zip(c, factors, strict=True)] for c in cases]
+        [[values.index(v) for v, values in zip(c, factors, strict=False)] for c in cases]
     )
     base = max(map(len, factors))
     columns = list(itertools.combinations(range(len(factors)), 2))
@@ -217,7 +242,18 @@ def pairwise_cover(*factors):
     return chosen
 
 
-COVER = pairwise_cover(*map(list, (BACKBONES, MERGES, ATTENTIONS, POOLINGS, HEADS)))
+FACTORS = tuple(map(list, (BACKBONES, MERGES, ATTENTIONS, POOLINGS, HEADS)))
+COVER = [  # every third on a pyramid
+    case._replace(scales="pyramid") if number % 3 == 1 else case
+    for number, case in enumerate(pairwise_cover(*FACTORS))
+]
+
+
+def test_every_part_is_trained_on_single_images_and_on_pyramids():
+    for name in SCALES:
+        met = [case for case in COVER if case.scales == name]
+        for place, parts in enumerate(FACTORS):
+            assert {case[place] for case in met} == set(parts)
 
 
 def randomised(shapes, seed=0):
@@ -244,16 +280,16 @@ def compiled(function, *arguments):
 
 
 class Trunk(NamedTuple):
-    """A family's backbone, run once: its maps, and the pull-back to its parameters."""
+    """A family's backbone, run once at a scale: its maps, and the pull-back to its parameters."""
 
     hierarchy: dict
     pull_back: object
 
 
 @functools.cache
-def trunk(backbone):
+def trunk(backbone, scale=1.0):
     rng = np.random.default_rng(1)
-    images = jnp.asarray(rng.normal(size=IMAGES.shape), jnp.float32)
+    images = jnp.asarray(rng.normal(size=image_shape(scale)), jnp.float32)
     shapes = jax.eval_shape(lambda: backbone.init(jax.random.key(0), images, TRAIN))
     variables = dict(randomised(shapes))
     params = variables.pop("params")
@@ -274,7 +310,8 @@ def trunk(backbone):
 def gradients_of(case):
     """Gradients of the loss by every leaf, {path: array}: the line from the merge on, then back."""
     built = build(case)
-    hierarchy, pull_back = trunk(built.backbone)
+    trunks = [trunk(built.backbone, scale) for scale in built.scales]
+    hierarchy = scales.named([one.hierarchy for one in trunks], built.scales)
     shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), hierarchy, TRAIN, "merge"))
     variables = dict(randomised(shapes))
     params = variables.pop("params")
@@ -286,7 +323,10 @@ def gradients_of(case):
         return losses.cross_entropy(outputs.logits, targets).mean()
 
     slopes, back = compiled(jax.grad(loss, (0, 1)), params, hierarchy)(params, hierarchy)
-    return flatten_dict(slopes, sep="/"), flatten_dict(pull_back(back), sep="/")
+    pulled = [
+        one.pull_back(scales.at(back, at)) for one, at in zip(trunks, built.scales, strict=True)
+    ]
+    return [flatten_dict(tree, sep="/") for tree in (slopes, *pulled)]
 
 
 def unread(case, path):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from fgjax.ops.resize import resize_average, resize_bilinear, resize_nearest
+from fgjax.ops.resize import resize_average, resize_bilinear, resize_nearest, resize_total
 
 SIZES = [
     ((4, 5), (8, 10)),
@@ -55,3 +55,12 @@ def test_doubling_compiles_to_no_gather():
     for size in ((8, 10), (7, 9)):
         text = jax.jit(lambda x, size=size: resize_nearest(x, size)).lower(image(4, 5)).as_text()
         assert "gather" not in text
+
+
+@pytest.mark.parametrize(("have", "want"), SIZES)
+def test_total_divides_every_value_by_area(have, want):
+    x = image(*have)[..., 0]
+    # On a grid that both divide, every value is spread evenly, then gathered.
+    fine = np.repeat(np.repeat(x, want[0], 1), want[1], 2) / (want[0] * want[1])
+    expected = fine.reshape(2, want[0], have[0], want[1], have[1]).sum((2, 4))
+    np.testing.assert_allclose(resize_total(x, want), expected, rtol=1e-5, atol=1e-6)
