@@ -10,19 +10,15 @@ Arguments:
     size: side of the input in pixels.
     weights: "default", a file, "hf:timm/NAME" or "none".
     protocol: "develop" or "final".
+    tiny: a narrow, truncated network without weights on a few synthetic birds, for tests.
 """
 
-from fgjax.config import default, model, parse_arguments
+from fgjax.config import cub200, model, tiny
 from fgjax.finetune import recipes
 
 
 def get_config(arguments=""):
-    args = parse_arguments(arguments, size=448, weights="default", protocol="develop")
-    c = default()
-    c.protocol = args["protocol"]
-    c.data.name = "cub200"
-    c.data.image_size = args["size"]
-    c.data.batch_size = 16
+    c, args = cub200(arguments)
     c.model = model(
         "resnet50",
         output_stride=16,
@@ -40,4 +36,4 @@ def get_config(arguments=""):
     c.train.ema = 0.99
     c.train.augment = dict(scale=(0.35, 1.0), ratio=(0.75, 1.333), flip=0.5)
     c.train.checkpoint_epochs = c.evaluate.epochs = 5.0
-    return c
+    return tiny(c) if args["tiny"] else c

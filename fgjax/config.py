@@ -148,8 +148,8 @@ def cub200(
     Args:
         arguments: of the config file.
         batch_size: images of a step.
-        **own: the config's own arguments with their defaults, ``backbone`` first; ``size`` (448),
-            ``weights``, ``protocol`` and ``tiny`` are common to all.
+        **own: the config's own arguments with their defaults, ``backbone`` first if it has one;
+            ``size`` (448), ``weights``, ``protocol`` and ``tiny`` are common to all.
 
     Returns:
         The config so far, and the arguments' values.
