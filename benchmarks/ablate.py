@@ -4,10 +4,11 @@
         --seeds 0,1,2 --set data.dir=PATH/CUB_200_2011
 
 A table is a Python file with a docstring (its first line is the title), ``get_config()`` (what the
-rows share) and ``ROWS``, {name: {dotted config key: value}}; the first row is what the others are
-compared with. Every cell trains in the protocol "develop" and its last weights are scored on the
-validation split of its seed, which the rows share: differences are paired by (seed, example).
-Finished cells are skipped, an interrupted one is resumed; ``--limit 1`` trains one cell and stops.
+rows share) and ``ROWS``, {name: {dotted config key: value}}; the first row, or the one that
+``--against`` names, is what the others are compared with. Every cell trains in the protocol
+"develop" and its last weights are scored on the validation split of its seed, which the rows share:
+differences are paired by (seed, example). Finished cells are skipped, an interrupted one is
+resumed; ``--limit 1`` trains one cell and stops.
 """
 
 from __future__ import annotations
@@ -46,15 +47,17 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--limit", type=int, help="train at most so many cells")
+    parser.add_argument("--against", metavar="ROW", help="compare with it, not with the first row")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of every row")
     flags = parser.parse_args()
     seeds = [int(seed) for seed in flags.seeds.split(",")]
     try:
         table = read_table(flags.table, dict(map(parse_override, flags.set)))
+        check_row(table, flags.against)
         train_missing(table, flags.workdir, seeds, flags.limit)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
-    text = markdown(table, flags.workdir, seeds)
+    text = markdown(table, flags.workdir, seeds, flags.against)
     (flags.workdir / "table.md").write_text(text)
     print(text)
 
@@ -64,6 +67,12 @@ def read_table(path: Path, shared: Overrides) -> Table:
     found = runpy.run_path(str(path))
     config = overridden(found["get_config"](), {"protocol": "develop", **shared})
     return Table(found["__doc__"].split("\n")[0].rstrip("."), config, found["ROWS"])
+
+
+def check_row(table: Table, name: str | None) -> None:
+    """Raises UserError unless the table has a row of that name, or none is asked for."""
+    if name is not None and name not in table.rows:
+        raise UserError(f"the table has no row {name!r}; choose one of {'; '.join(table.rows)}")
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -116,9 +125,11 @@ def train_missing(
         commands.train(config, str(cell_folder(workdir, row, seed)))
 
 
-def markdown(table: Table, workdir: Path, seeds: Sequence[int]) -> str:
+def markdown(
+    table: Table, workdir: Path, seeds: Sequence[int], reference: str | None = None
+) -> str:
     """The table, with the rows that have a finished cell."""
-    reference = next(iter(table.rows))
+    reference = reference or next(iter(table.rows))
     lines = [
         f"### {table.title}\n",
         f"| | top-1, % | difference from {reference}, points (95 %) | seconds | optimiser MB |",

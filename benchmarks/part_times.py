@@ -3,9 +3,10 @@
     python -m benchmarks.part_times
 
 A whole training step (augmented batch in, new parameters out; every level and part trains) of
-EfficientNet-Lite0 at 160 px, batch 16, with each row's parts of benchmarks/tables/parts.py; below
-them the objectives that pass more than once, PMG with blocks of a quarter of the paper's width. The
-steps of all rows take turns within a round, and the median over the rounds is reported.
+EfficientNet-Lite0 at 160 px, batch 16, with each row's parts of benchmarks/tables/parts.py (views
+at two scales are bilinear pooling's steps); below them the objectives that pass more than once, PMG
+with blocks of a quarter of the paper's width. The steps of all rows take turns within a round, and
+the median over the rounds is reported.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ MORE: dict[str, Mapping[str, Any]] = {
 
 def main() -> None:
     """Print the table."""
-    rows = {name: row for name, row in ROWS.items() if not name.startswith("two scales")} | MORE
+    rows = {name: row for name, row in ROWS.items() if not name.startswith("views")} | MORE
     steps = {name: compiled(overridden(get_config(), row)) for name, row in rows.items()}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(ROUNDS):

@@ -52,6 +52,13 @@ def test_finished_cells_become_a_table_of_paired_differences(table, tmp_path):
     value, low, _, high = difference.replace("(", "").replace(")", "").split()
     assert value == "+25.0"
     assert 0 <= float(low) < 25 < float(high)
+    *_, plain, decay = (
+        ablate.markdown(table, tmp_path, [0, 1], "with decay, 2x").strip().split("\n")
+    )
+    assert "| 50.0 ± 0.0 | -25.0 (" in plain
+    assert "| 75.0 ± 0.0 |  |" in decay
+    with pytest.raises(UserError, match="no row 'plian'; choose one of plain; with decay, 2x"):
+        ablate.check_row(table, "plian")
 
 
 def test_only_missing_cells_train_each_with_its_row_and_seed(table, tmp_path, monkeypatch):

@@ -68,7 +68,9 @@ ROWS = {
         **ATTENTION,
     )
     | {"train.objective": {"name": "wsdan"}},
-    "two scales, bilinear": row(
+    "views at two scales, bilinear": row(
         {"head": 1.0}, views=SCALES, evaluate=("center", "center@1.25"), pooling=COMPACT
     ),
+    "image pyramid of 1 and 0.5, bilinear": row({"head": 1.0}, pooling=COMPACT, scales=(1.0, 0.5)),
+    "image pyramid of 1 and 1.4, bilinear": row({"head": 1.0}, pooling=COMPACT, scales=(1.0, 1.4)),
 }
