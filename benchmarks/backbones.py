@@ -44,7 +44,7 @@ from fgjax.preprocessing import Preprocessing
 from fgjax.training import parallel
 from fgjax.vocabulary import GROUPS
 
-CLASSES, RATE, MOMENTUM = 1000, 1e-3, 0.9
+CLASSES, RATE, MOMENTUM = 1000, 1e-4, 0.9
 BATCH_NORM = tuple((group, BATCH_NORM_MODES["train"]) for group in GROUPS)
 HEADER = ("network", "px", "training, images/s", "PyTorch", "ratio", "inference", "PyTorch",
           "ratio", "memory, MiB", "PyTorch", "ratio", "compiled in")  # fmt: skip
