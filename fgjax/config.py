@@ -56,7 +56,7 @@ def model(
         merge: name and options, or None.
         attention: name and options, or None.
         scales: sizes at which an image goes through the network, as multiples of its own: 1.0 and
-            others; the pooling reads their locations together.
+            others; the pooling reads their locations together. Reports show the maps of scale 1.
         weights: "default" (those published for the backbone), a file, "hf:timm/NAME", or None
             or "none" for random initialisation.
         dtype: of the activations: "float32" or "bfloat16".
