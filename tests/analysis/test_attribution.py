@@ -124,7 +124,7 @@ def linear_subject(levels):
     """A network without weights but those of its head; each level halves the one before."""
     weights = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)), jnp.float32)
 
-    def outputs(hierarchy):
+    def finished(hierarchy):
         last = list(hierarchy.values())[-1]
         logits = last.mean((1, 2)) @ weights
         return types.SimpleNamespace(hierarchy=hierarchy, logits=logits)
@@ -137,12 +137,12 @@ def linear_subject(levels):
             hierarchy = {**hierarchy, level: halved(list(hierarchy.values())[-1])}
         return hierarchy
 
-    def enter(hierarchy, maps, level):
-        known = {name: hierarchy[name] for name in levels[: levels.index(level)]}
-        return outputs(deeper({**known, level: maps}))
+    def enter(outputs, maps, level):
+        known = {name: outputs.hierarchy[name] for name in levels[: levels.index(level)]}
+        return finished(deeper({**known, level: maps}))
 
     return subject.Subject(
-        apply=lambda images: outputs(deeper({levels[0]: halved(images)})),
+        apply=lambda images: finished(deeper({levels[0]: halved(images)})),
         decide=lambda found: found.logits,
         doors={level: functools.partial(enter, level=level) for level in levels},
         contributions=None,
