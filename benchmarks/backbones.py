@@ -25,7 +25,6 @@ import multiprocessing
 import os
 import platform
 import re
-import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -37,6 +36,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.peers import import_torchvision
+from benchmarks.timing import interleaved
 from fgjax.models import weights
 from fgjax.models.context import BATCH_NORM_MODES, Context
 from fgjax.models.weights.parity import published_network
@@ -236,18 +237,6 @@ def check_equal(sides: dict[str, Side], tolerance: float) -> None:
         raise SystemExit(f"logits differ by {gap:.1e}, losses by {losses:.1e}")
 
 
-def interleaved(runs: dict[Any, Callable[[], Any]], rounds: int) -> dict[Any, float]:
-    """Median seconds of each over ``rounds`` turns, after one to warm up."""
-    times: dict[Any, list[float]] = {key: [] for key in runs}
-    for turn in range(rounds + 1):
-        for key, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if turn:
-                times[key].append(time.perf_counter() - start)
-    return {key: statistics.median(values) for key, values in times.items()}
-
-
 def alone(function: Callable[..., Any], *args: Any) -> Any:
     """``function(*args)`` in a fresh process."""
     context = multiprocessing.get_context("spawn")
@@ -287,13 +276,7 @@ def share_cores(threads: int, devices: int) -> Any:
     jax.config.update("jax_num_cpu_devices", devices)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     torch.set_num_threads(threads)
-    try:
-        import timm  # noqa: F401
-    except RuntimeError:  # a torchvision of another PyTorch; timm needs its operators' names alone
-        for operator in ("nms", "qnms"):
-            torch.library.define(
-                f"torchvision::{operator}", "(Tensor dets, Tensor scores, float limit) -> Tensor"
-            )
+    import_torchvision(torch)
     return torch
 
 

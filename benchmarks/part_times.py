@@ -11,7 +11,6 @@ the median over the rounds is reported.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.ablate import overridden
 from benchmarks.tables.parts import ATTENTION, ROWS, get_config
+from benchmarks.timing import interleaved
 from fgjax import experiment
 from fgjax.data import augment
 from fgjax.finetune import groups, optimizer, resolve
@@ -48,13 +48,7 @@ def main() -> None:
     """Print the table."""
     rows = {name: row for name, row in ROWS.items() if not name.startswith("views")} | MORE
     steps = {name: compiled(overridden(get_config(), row)) for name, row in rows.items()}
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(ROUNDS):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - began)
-    medians = {name: float(np.median(values)) for name, values in times.items()}
+    medians = interleaved(steps, ROUNDS)
     plain = next(iter(medians.values()))
     print("| | step, ms | ratio |\n|---|---|---|")
     for name, value in medians.items():

@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import platform
-import statistics
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.timing import interleaved
 from fgjax.ops.gram import gram
 from fgjax.ops.sketch import (
     TensorSketch,
@@ -78,12 +77,15 @@ def compare(shape: tuple[int, ...], rounds: int) -> None:
     print(f"### {' x '.join(map(str, shape))}: auto picks {choice}\n")
     print("| | forward | MiB | forward + backward | MiB | times the Gram path's time |")
     print("|---|---|---|---|---|---|")
-    times = interleaved(forward, rounds), interleaved(backward, rounds)
+    times = [
+        interleaved({name: one.run for name, one in measured.items()}, rounds)
+        for measured in (forward, backward)
+    ]
     for name in forward:
         cells = []
         for measured, time_ in zip((forward, backward), times, strict=True):
             memory = measured[name].memory
-            cells += [f"{time_[name]:.1f} ms", "" if memory is None else f"{memory:.1f}"]
+            cells += [f"{1e3 * time_[name]:.1f} ms", "" if memory is None else f"{memory:.1f}"]
         ratios = " / ".join(f"{t[name] / t['Gram path']:.2f}" for t in times)
         print(f"| {name} | {' | '.join(cells)} | {ratios} |")
     print(flush=True)
@@ -159,18 +161,6 @@ def compiled(function: Callable, x: np.ndarray, sketch: TensorSketch) -> Measure
         lambda: jax.block_until_ready(program(x, sketch)),
         program.memory_analysis().temp_size_in_bytes / 2**20,
     )
-
-
-def interleaved(measured: dict[str, Measured], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each formulation over ``rounds`` turns, after one to warm up."""
-    times = {name: [] for name in measured}
-    for turn in range(rounds + 1):
-        for name, (run, _) in measured.items():
-            start = time.perf_counter()
-            run()
-            if turn:
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(t) for name, t in times.items()}
 
 
 if __name__ == "__main__":

@@ -85,12 +85,13 @@ def unfreezing(
         source = max(levels[place:end], key=together.__getitem__)
         opened = dict.fromkeys(levels[place + 1 :], LEVEL_RATE)
         options.append(
-            Option(
+            _compared(
                 f"train {first} and what follows",
                 {"schedule": recipe(opened | dict(rates))},
-                together[source] - alone,
                 f"linear read-outs of {source} and of the embedding together, against that of "
-                f"the embedding: {_percent(together[source])} against {_percent(alone)}",
+                "the embedding",
+                together[source],
+                alone,
             )
         )
     return options
@@ -125,43 +126,48 @@ def architecture(
     return [*options, _resolution(accuracy, size, rates)]
 
 
+def _compared(name: str, changes: dict[str, Any], reason: str, new: float, old: float) -> Option:
+    """An option by the accuracies of two read-outs, with the change and without it."""
+    return Option(name, changes, new - old, f"{reason}: {_percent(new)} against {_percent(old)}")
+
+
 def _co_occurrences(accuracy, last, rates) -> Option:
-    return Option(
+    return _compared(
         "pool co-occurrences, not averages",
         {
             "model.pooling": {"name": "compact_bilinear", "levels": last},
             "schedule": recipe({**rates, "head": HEAD_RATE}),
         },
-        accuracy["second_order"] - accuracy["embedding"],
-        "a linear read-out of second-order features of the last level, against the embedding: "
-        f"{_percent(accuracy['second_order'])} against {_percent(accuracy['embedding'])}",
+        "a linear read-out of second-order features of the last level, against the embedding",
+        accuracy["second_order"],
+        accuracy["embedding"],
     )
 
 
 def _pyramid(accuracy, both, rates) -> Option:
-    return Option(
+    return _compared(
         "read the last two levels together",
         {
             "model.merge": {"name": "hypercolumn", "levels": both},
             "model.pooling.levels": both[:1],
             "schedule": recipe(rates),
         },
-        accuracy["pyramid"] - accuracy["average"],
-        "a linear read-out of the averages of both levels, against the last alone: "
-        f"{_percent(accuracy['pyramid'])} against {_percent(accuracy['average'])}",
+        "a linear read-out of the averages of both levels, against the last alone",
+        accuracy["pyramid"],
+        accuracy["average"],
     )
 
 
 def _attention(accuracy, last, rates) -> Option:
-    return Option(
+    return _compared(
         "attend to the object",
         {
             "model.attention": {"name": "cbam", "levels": last},
             "schedule": recipe({**rates, "attention": ATTENTION_RATE}),
         },
-        accuracy["object"] - accuracy["average"],
-        "averages over the annotated box, against the whole image: "
-        f"{_percent(accuracy['object'])} against {_percent(accuracy['average'])}",
+        "averages over the annotated box, against the whole image",
+        accuracy["object"],
+        accuracy["average"],
     )
 
 

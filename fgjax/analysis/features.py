@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from fgjax.analysis import geometry, parts, probes, similarity
 from fgjax.analysis.subject import Subject
 from fgjax.ops import boxes
+from fgjax.ops.resize import rescale
 from fgjax.vocabulary import Hierarchy
 
 Batch = dict[str, np.ndarray]
@@ -28,6 +29,8 @@ Rows = dict[str, Any]  # of arrays whose first axis is the examples
 SECOND_ORDER_BYTES = 3e9
 # Features at every part of every example would outgrow all else; this many examples are enough.
 EXAMPLES_WITH_PARTS = 1500
+# Of its sides, what an image keeps when it is asked how much its resolution matters.
+SHRUNK = 2 / 3
 
 
 def second_order_channels(examples: int, levels: int) -> int:
@@ -54,13 +57,6 @@ def merge_sides(
         for members in map(list, groups.values())
     ]
     return np.concatenate(chosen, axis=1)
-
-
-def shrink(images: Array, share: float = 2 / 3) -> Float[Array, "b h w 3"]:
-    """Images at ``share`` of their resolution."""
-    height, width = (round(side * share) for side in images.shape[1:3])
-    small = (len(images), height, width, 3)
-    return jax.image.resize(images.astype(jnp.float32), small, "bilinear")
 
 
 def describe(
@@ -164,7 +160,7 @@ def _run(network, twins, channels, images, mask, placed, box):
     """Rows by example, Gram matrices of all networks' levels, energy by frequency."""
     outputs = network.apply(images)
     others = {name: twin(images).hierarchy for name, twin in twins.items()}
-    small = shrink(images)
+    small = rescale(images.astype(jnp.float32), SHRUNK)
     blurred = jax.image.resize(small, images.shape, "bilinear")
     rows = {
         "detail": jnp.sqrt(jnp.mean((images - blurred) ** 2, (1, 2, 3))) / _contrast(images),

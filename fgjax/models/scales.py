@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fgjax.errors import UserError
-from fgjax.ops.resize import Size, resize_bilinear, resize_total
+from fgjax.ops.resize import Size, rescale, resize_bilinear, resize_total
 
 SMALLEST, LARGEST = 0.1, 4.0
 SIDE = 32  # pixels, below which a backbone may have no location left at conv5
@@ -87,13 +87,14 @@ def resized(images: Float[Array, "b h w 3"], scale: float) -> Float[Array, "b H 
     """
     if scale == 1:
         return images
-    size = tuple(round(side * scale) for side in images.shape[1:3])
-    if min(size) < SIDE:
+    found = rescale(images, scale)
+    side = min(found.shape[1:3])
+    if side < SIDE:
         raise UserError(
-            f"model.scales has {scale:g}, by which the images are {min(size)} pixels wide; "
+            f"model.scales has {scale:g}, by which the images are {side} pixels wide; "
             f"leave it out, or choose data.image_size so that they keep {SIDE}"
         )
-    return jax.image.resize(images, (len(images), *size, images.shape[-1]), "bilinear")
+    return found
 
 
 def union(

@@ -142,7 +142,7 @@ def _dense_kernel_gradient(padded, g, kernel, strides, dilation):
         )
         against = lax.dynamic_slice(g, (image, row, 0, 0), (images, band, width, features))
         taps = [
-            _tap(rows, i, j, (band, width), strides, dilation) for i in range(kh) for j in range(kw)
+            tap(rows, i, j, (band, width), strides, dilation) for i in range(kh) for j in range(kw)
         ]
         columns = jnp.concatenate(taps, -1).reshape(-1, kh * kw * channels)
         return total + _sum_of_products(against.reshape(-1, features), columns), None
@@ -187,11 +187,11 @@ def _sum_of_taps(padded, kernel, strides, dilation):
     total = 0.0
     for i in range(kernel.shape[0]):
         for j in range(kernel.shape[1]):
-            total += _tap(padded, i, j, out, strides, dilation) * kernel[i, j, 0]
+            total += tap(padded, i, j, out, strides, dilation) * kernel[i, j, 0]
     return total
 
 
-def _tap(padded, i, j, out, strides, dilation):
+def tap(padded, i, j, out, strides, dilation):
     """The pixels that tap (i, j) of the kernel meets: [..., out height, out width, c]."""
     top, left = i * dilation[0], j * dilation[1]
     bottom = top + (out[0] - 1) * strides[0] + 1
@@ -237,7 +237,7 @@ def _depthwise_kernel_gradient(padded, g, kernel, strides, dilation):
         rows = lax.dynamic_slice_in_dim(padded, row * strides[0], reach, axis=1)
         against = lax.dynamic_slice_in_dim(g, row, 1, axis=1).astype(jnp.float32)
         taps = (
-            _tap(rows, i, j, (1, width), strides, dilation) for i in range(kh) for j in range(kw)
+            tap(rows, i, j, (1, width), strides, dilation) for i in range(kh) for j in range(kw)
         )
         return [total + tap * against for total, tap in zip(totals, taps, strict=True)], None
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-Pair = tuple[int, int]
+from fgjax.ops.convolution import Pair, tap
 
 
 def max_pool(
@@ -49,12 +49,9 @@ def _winner(x, window, strides, pads, out):
     winner = jnp.zeros(best.shape, jnp.int16)
     for number in range(window[0] * window[1]):
         i, j = divmod(number, window[1])
-        bottom, right = (
-            start + (n - 1) * s + 1 for start, n, s in zip((i, j), out, strides, strict=True)
-        )
-        tap = padded[i : bottom : strides[0], j : right : strides[1]]
-        winner = jnp.where(tap > best, jnp.int16(number), winner)
-        best = jnp.maximum(tap, best)
+        met = tap(padded, i, j, out, strides, (1, 1))
+        winner = jnp.where(met > best, jnp.int16(number), winner)
+        best = jnp.maximum(met, best)
     return winner
 
 

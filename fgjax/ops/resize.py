@@ -46,6 +46,12 @@ def resize_bilinear(x: Float[Array, "b h w c"], size: Size) -> Float[Array, "b H
     return jax.image.resize(x, shape, "bilinear", antialias=False)
 
 
+def rescale(x: Float[Array, "b h w c"], scale: float) -> Float[Array, "b H W c"]:
+    """Bilinear and antialiased, to ``scale`` times the sides, rounded to whole pixels."""
+    height, width = (round(side * scale) for side in x.shape[1:3])
+    return jax.image.resize(x, (len(x), height, width, x.shape[-1]), "bilinear")
+
+
 def resize_average(x: Float[Array, "b h w c"], size: Size) -> Float[Array, "b H W c"]:
     """Adaptive average pooling: output ``i`` is the mean of ``floor(i·h/H) … ceil((i+1)·h/H)-1``.
 
