@@ -24,7 +24,7 @@ BEGIN, STEP, STEPPED, END = (f"fgjax.{name}" for name in ("begin", "step", "step
 FILES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 LIMIT = 300.0  # seconds until a run that neither ends nor dies is given up
 
-Run = Callable[[Path, str], None]  # (its folder, where features are stored) -> trains, or goes on
+Run = Callable[[Path, str], None]  # (its folder, a setting) -> trains there, or goes on
 Profile = Mapping[str, Mapping[int, float]]  # stage -> seconds of its n-th time
 
 
@@ -39,7 +39,10 @@ Test = Callable[[Event], bool]
 
 
 class Stage(NamedTuple):
-    """A stretch of a run, from one event to another; at ``cut`` a file can be left half written."""
+    """A stretch of a run, from one event to another.
+
+    At ``cut`` the file that it began with can be left half written.
+    """
 
     begins: Test
     over: Test
@@ -78,10 +81,10 @@ def replacing(pattern: str) -> Stage:
 
 SAVED = r"checkpoints/\d+"
 SAVING = SAVED + r"\.orbax-checkpoint-tmp"
-BETWEEN, AFTER = "between two steps", "end, after the last step"
+LOCK, BETWEEN, AFTER = "a lock is taken", "between two steps", "end, after the last step"
 STAGES: Mapping[str, Stage] = {
     "start, before the first step": Stage(on(BEGIN), on(STEP)),
-    "a lock is taken": Stage(on("open", r"(.*/)?[^/]*\.lock"), lambda event: True),
+    LOCK: Stage(on("open", r"(.*/)?[^/]*\.lock.*"), lambda event: True, lambda event: True),
     "features are stored": Stage(
         on("open", r"features/.*\.npy"), on(f"open {STEP}", r"|features/.*/complete")
     ),
@@ -96,20 +99,20 @@ STAGES: Mapping[str, Stage] = {
 
 
 class Place:
-    """Where in a stage a process is, from event to event."""
+    """Where in a stage a process is, from event to event; ``path`` is what the stage began with."""
 
     def __init__(self, stage: Stage):
-        self.stage, self.nth, self.inside = stage, -1, False
+        self.stage, self.nth, self.inside, self.path = stage, -1, False, ""
 
     def after(self, event: Event) -> Iterable[tuple[int, str]]:
         """(n, "begin", "cut" or "end") of every n-th time of the stage that the event concerns."""
+        if self.inside and self.stage.cut is not None and self.stage.cut(event):
+            yield self.nth, "cut"
         if self.inside and (self.stage.over(event) or event.kind == END):
             self.inside = False
             yield self.nth, "end"
-        elif self.inside and self.stage.cut is not None and self.stage.cut(event):
-            yield self.nth, "cut"
         if not self.inside and self.stage.begins(event):
-            self.inside, self.nth = True, self.nth + 1
+            self.inside, self.nth, self.path = True, self.nth + 1, event.path
             yield self.nth, "begin"
 
 
@@ -129,14 +132,14 @@ def listen(folder: Path, tell: Callable[[Event], object]) -> None:
     sys.addaudithook(hook)
 
 
-def profile(run: Run, folder: Path, features: str) -> Profile:
+def profile(run: Run, folder: Path, setting: str) -> Profile:
     """Let a run go to its end: how often each stage came, and how long it took."""
     events = folder.with_suffix(".events")
 
     def recorded() -> None:
         with events.open("w") as file:
             listen(folder, lambda e: file.write(json.dumps([time.monotonic(), *e]) + "\n"))
-            _announced(run, folder, features)
+            _announced(run, folder, setting)
 
     ended(forked(recorded, folder))
     lines = [json.loads(line) for line in events.read_text().splitlines()]
@@ -158,7 +161,7 @@ def durations(events: Iterable[tuple[float, Event]]) -> Profile:
     return {name: stretches for name, stretches in found.items() if stretches}
 
 
-def kill(run: Run, folder: Path, features: str, moment: Moment) -> str:
+def kill(run: Run, folder: Path, setting: str, moment: Moment) -> str:
     """Start a run and kill it at a moment.
 
     Returns:
@@ -171,7 +174,7 @@ def kill(run: Run, folder: Path, features: str, moment: Moment) -> str:
 
     def doomed() -> None:
         listen(folder, _trap(moment, folder, told))
-        _announced(run, folder, features)
+        _announced(run, folder, setting)
 
     process = forked(doomed, folder)
     os.close(told)
@@ -201,7 +204,8 @@ def _trap(moment: Moment, folder: Path, told: int) -> Callable[[Event], None]:
             if what in (moment.where, "end"):
                 spring(b"k")
             elif moment.where == "within" and what == "cut":
-                _cut(folder / event.path, moment.share)
+                half = folder / place.path
+                os.truncate(half, round(moment.share * half.stat().st_size))
                 spring(b"k")
             elif moment.where == "within" and place.stage.cut is None:
                 os.write(told, b"w")
@@ -211,13 +215,9 @@ def _trap(moment: Moment, folder: Path, told: int) -> Callable[[Event], None]:
     return tell
 
 
-def _cut(path: Path, share: float) -> None:
-    os.truncate(path, round(share * path.stat().st_size))
-
-
-def _announced(run: Run, folder: Path, features: str) -> None:
+def _announced(run: Run, folder: Path, setting: str) -> None:
     sys.audit(BEGIN)
-    run(folder, features)
+    run(folder, setting)
     sys.audit(END)
 
 

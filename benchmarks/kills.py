@@ -4,9 +4,10 @@
 
 Every run is the quick start in its tiny form, killed (SIGKILL) at a random moment and started again
 with the same command; its parameters, statistics and scores must equal those of a run that nobody
-killed. The moments are spread over the stages of a run (``benchmarks/killing.py``), and every
-second run or more stores features on disk. Every kill is a row of ``--table`` as soon as it is
-made; the same command leaves out the rows that are there, and so goes on where it was stopped.
+killed. The moments are spread over the stages of a run (``benchmarks/killing.py``), the runs over
+both protocols and over features on disk and in memory. Every kill is a row of ``--table`` as soon
+as it is made; the same command leaves out the rows that are there, and so goes on where it was
+stopped.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from benchmarks.killing import Moment, Profile, Run
 
 TABLE = Path(__file__).parent / "tables" / "kills.jsonl"
 UNINTERRUPTED = "uninterrupted"
+SETTINGS = ("disk, final", "memory, final", "disk, develop", "memory, develop")
 MEASURED = ("images_per_second", "seconds")  # never twice the same
 
 Row = dict[str, Any]
@@ -75,11 +77,13 @@ def tiny_quickstart(programs: Path) -> Run:
     from fgjax import main as command_line
     from fgjax.training import parallel
 
-    def run(folder: Path, features: str) -> None:
+    def run(folder: Path, setting: str) -> None:
         kept = 0.0 if folder.name == UNINTERRUPTED else 1e9
         jax.config.update("jax_persistent_cache_min_compile_time_secs", kept)
         parallel.compile_step = _saying(parallel.compile_step)
-        flags = ["--config=configs/quickstart.py:tiny", "--config.train.checkpoint_epochs=1.0"]
+        features, protocol = setting.split(", ")
+        flags = ["--config=configs/quickstart.py:tiny", f"--config.protocol={protocol}"]
+        flags += ["--config.train.checkpoint_epochs=1.0", "--config.evaluate.epochs=1.0"]
         flags.append(f"--config.train.feature_cache={features}")
         command_line.main(["fgjax", *flags, f"--workdir={folder}"])
 
@@ -109,25 +113,23 @@ def make_missing(
     """Make the kills that the table lacks; the rows of all of them.
 
     Args:
-        run: (folder, where features are stored) -> trains there, or goes on.
+        run: (folder, a setting) -> trains there, or goes on.
         scratch: an empty folder, for the runs.
         table: JSON lines, one a case; rows of another reference than today's do not count.
         cases: numbers; the stage of a case follows from it, its moment from it and the seed.
         seed: of the moments.
         jobs: cases at the same time.
     """
-    references = {
-        features: uninterrupted(run, scratch, features) for features in ("disk", "memory")
-    }
-    digests = {reference.outcome["digest"] for reference in references.values()}
-    if len(digests) > 1:
+    references = {setting: uninterrupted(run, scratch, setting) for setting in SETTINGS}
+    networks = {(s.split(", ")[1], r.outcome["digest"]) for s, r in references.items()}
+    if len(networks) != 2:
         raise SystemExit("features on disk and in memory gave different networks")
-    [digest] = digests
 
     def rows() -> list[Row]:
-        fitting = {"seed": seed, "reference": digest}
-        found = {r["case"]: r for r in read(table) if r.items() >= fitting.items()}
-        return [found[case] for case in cases if case in found]
+        digests = {setting: found.outcome["digest"] for setting, found in references.items()}
+        of_seed = [row for row in read(table) if row["seed"] == seed]
+        made = {row["case"]: row for row in of_seed if row["reference"] == digests[row["setting"]]}
+        return [made[case] for case in cases if case in made]
 
     made = {row["case"] for row in rows()}
     missing = [case for case in cases if case not in made]
@@ -138,15 +140,16 @@ def make_missing(
 
     table.parent.mkdir(parents=True, exist_ok=True)
     workers = [killing.forked(partial(work, job), scratch / f"worker{job}") for job in range(jobs)]
-    if any(os.waitpid(worker, 0)[1] for worker in workers):
+    # A list: all of them are waited for.
+    if any([os.waitpid(worker, 0)[1] for worker in workers]):
         raise SystemExit("\n".join(log.read_text() for log in scratch.glob("worker*.log")))
     return rows()
 
 
-def uninterrupted(run: Run, scratch: Path, features: str) -> Reference:
+def uninterrupted(run: Run, scratch: Path, setting: str) -> Reference:
     """Let a run go to its end."""
-    folder = scratch / features / UNINTERRUPTED
-    profile = killing.profile(run, folder, features)
+    folder = scratch / setting / UNINTERRUPTED
+    profile = killing.profile(run, folder, setting)
     found = outcome(folder)
     if "digest" not in found:
         raise SystemExit(folder.with_suffix(".log").read_text())
@@ -169,19 +172,19 @@ def outcome(folder: Path) -> Row:
 
 def make(run: Run, folder: Path, references: Mapping[str, Reference], case: int, seed: int) -> Row:
     """Kill one run, start it again, compare; its row."""
-    features, moment = choose(references, case, seed)
-    reference = references[features].outcome
-    stage = killing.kill(run, folder, features, moment)
+    setting, moment = choose(references, case, seed)
+    reference = references[setting].outcome
+    stage = killing.kill(run, folder, setting, moment)
     saved = [int(path.name) for path in folder.glob("checkpoints/*") if path.name.isdigit()]
-    status = killing.ended(killing.forked(lambda: run(folder, features), folder))
+    status = killing.ended(killing.forked(lambda: run(folder, setting), folder))
     found = outcome(folder)
     row = {
         "case": case,
         "seed": seed,
+        "setting": setting,
         "stage": stage,
         "time": moment.nth + 1,
         "where": f"{moment.share:.0%}" if moment.where == "within" else moment.where,
-        "features": features,
         "checkpoint": max(saved, default=None),
         "reference": reference["digest"],
         "parameters_equal": status == 0 and found.get("digest") == reference["digest"],
@@ -195,16 +198,22 @@ def make(run: Run, folder: Path, references: Mapping[str, Reference], case: int,
 
 
 def choose(references: Mapping[str, Reference], case: int, seed: int) -> tuple[str, Moment]:
-    """Where the features of a case are stored, and when its run is killed."""
-    stages = list(references["disk"].profile)
+    """The setting of a case, and when its run is killed."""
+    stages = list(references[SETTINGS[0]].profile)
     round_, number = divmod(case, len(stages))
-    in_memory = round_ % 2 and stages[number] in references["memory"].profile
-    features = "memory" if in_memory else "disk"
-    times = references[features].profile[stages[number]]
+    stage, setting = stages[number], SETTINGS[round_ % len(SETTINGS)]
+    if stage not in references[setting].profile:
+        setting = setting.replace("memory", "disk")
+    times = references[setting].profile[stage]
+    seconds = np.asarray(list(times.values()))
     rng = np.random.default_rng((seed, case))
-    nth = int(rng.choice(list(times)))
+    # Long stretches, such as a step with a score behind it, come more often than short ones.
+    chances = 0.5 / len(seconds) + 0.5 * seconds / seconds.sum()
+    nth = int(rng.choice(list(times), p=chances))
     where = str(rng.choice(["begin", "within", "within", "end"]))
-    return features, Moment(stages[number], nth, where, float(rng.uniform()), times[nth])
+    # The few bytes of a lock are written at once: it can be empty, and not half of it.
+    share = 0.0 if stage == killing.LOCK else float(rng.uniform())
+    return setting, Moment(stage, nth, where, share, times[nth])
 
 
 def equal(row: Row) -> bool:
