@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from fgjax.analysis import cases, errors, evidence, gallery, mistakes, parts, units, vision
+from fgjax.analysis import cases, causes, evidence, gallery, mistakes, parts, units, vision
 from fgjax.analysis.study import Study
 from fgjax.analysis.subject import evidence_level
 from fgjax.vocabulary import MIDDLE
@@ -59,7 +59,7 @@ def explain(
     geometry = vision.level_geometry(study.network, sample[:32], rows["octaves"])
     separates = functools.cache(separator(study))
     on_parts = on_parts_of(study, images, np.union1d(chosen, wrong), separates)
-    explained = errors.explain(
+    explained = causes.explain(
         mistakes.witnesses(rows, study.scores, study.votes),
         mistakes.circumstances(study.train, rows, study.size, separates),
         on_parts,
@@ -115,7 +115,7 @@ def separator(study: Study) -> Callable[[int, int], Float[np.ndarray, " p"]]:
     scores = units.class_scores(study.train, rows, level, len(study.info.classes))
     visible = rows["parts"][rows["with_parts"], :, 2] > 0
     labels = rows["label"][rows["with_parts"]]
-    return lambda a, b: errors.separating_parts(scores, visible, labels, a, b)
+    return lambda a, b: causes.separating_parts(scores, visible, labels, a, b)
 
 
 def on_parts_of(study, images, which, separates) -> Float[np.ndarray, " n"]:

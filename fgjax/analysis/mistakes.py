@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import special
 
-from fgjax.analysis import calibration, errors
+from fgjax.analysis import calibration, causes
 from fgjax.evaluation import confusions, metrics
 from fgjax.vocabulary import MIDDLE
 
@@ -42,8 +42,8 @@ def witnesses(
     rows: Rows,
     scores: Mapping[tuple[str, str], Mapping[str, np.ndarray]],
     votes: Mapping[str, np.ndarray],
-) -> errors.Witnesses:
-    """Who can testify on each example; see :class:`errors.Witnesses`."""
+) -> causes.Witnesses:
+    """Who can testify on each example; see :class:`causes.Witnesses`."""
     last = list(rows["levels"])[-1]
     late = [(last, "average"), (last, "second_order"), ("embedding", "average")]
     middle = [
@@ -52,7 +52,7 @@ def witnesses(
         if level in MIDDLE
         for kind in ("second_order", "average")
     ]
-    return errors.Witnesses(
+    return causes.Witnesses(
         labels=rows["label"],
         predictions=rows["logits"].argmax(1),
         probabilities=special.softmax(rows["logits"], axis=1),
@@ -69,22 +69,22 @@ def _name(level: str, kind: str) -> str:
 def circumstances(
     train: Rows, rows: Rows, size: int, separates: Callable[[int, int], Float[np.ndarray, " p"]]
 ) -> dict[str, Bool[np.ndarray, " n"]]:
-    """What about each example is unlike nearly all training data; see :func:`errors.unusual`."""
+    """What about each example is unlike nearly all training data; see :func:`causes.unusual`."""
 
     def figures(r, pose):
         return {
             "detail": r["detail"],
-            "scale": errors.scale(r["box"], size),
+            "scale": causes.scale(r["box"], size),
             "visible parts": r["parts"][..., 2].mean(1) if r["parts"].shape[1] else None,
             "pose": pose,
         }
 
     usual = figures(
-        train, errors.pose_likeness(train["parts"], train["parts"], leave_self_out=True)
+        train, causes.pose_likeness(train["parts"], train["parts"], leave_self_out=True)
     )
-    here = figures(rows, errors.pose_likeness(train["parts"], rows["parts"]))
+    here = figures(rows, causes.pose_likeness(train["parts"], rows["parts"]))
     odd = {
-        name: errors.unusual(values, here[name])
+        name: causes.unusual(values, here[name])
         for name, values in usual.items()
         if values is not None
     }
@@ -120,4 +120,4 @@ def count_causes(explained: list[dict]) -> dict[str, dict[str, int]]:
     """How often each cause is the main one, and how often it applies at all."""
     main = Counter(error["causes"][0] for error in explained)
     applies = Counter(cause for error in explained for cause in error["causes"])
-    return {cause: {"main": main[cause], "applies": applies[cause]} for cause in errors.CAUSES}
+    return {cause: {"main": main[cause], "applies": applies[cause]} for cause in causes.CAUSES}

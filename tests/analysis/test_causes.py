@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fgjax.analysis import errors
+from fgjax.analysis import causes
 
 CLASSES = 4
 
@@ -25,9 +25,9 @@ def case(n=40):
 def explained(c, odd=None, on_parts=None):
     n = len(c["labels"])
     probabilities = 0.9 * np.eye(CLASSES)[c["predictions"]] + 0.1 / CLASSES
-    witnesses = errors.Witnesses(probabilities=probabilities, **c)
+    witnesses = causes.Witnesses(probabilities=probabilities, **c)
     never = {name: np.zeros(n, bool) for name in ("detail", "scale", "pose")}
-    found = errors.explain(
+    found = causes.explain(
         witnesses, never | (odd or {}), np.full(n, np.nan) if on_parts is None else on_parts
     )
     return {e["row"]: e for e in found}
@@ -141,13 +141,13 @@ def test_an_image_that_does_not_show_it_puts_no_label_in_doubt(lacking):
 def test_unusual_is_the_lower_tail_and_never_the_unknown():
     training = np.r_[np.linspace(0, 1, 101), np.nan]
     examples = np.array([0.001, 0.05, np.nan])
-    np.testing.assert_array_equal(errors.unusual(training, examples), [True, False, False])
-    assert not errors.unusual(np.full(3, np.nan), examples).any()
+    np.testing.assert_array_equal(causes.unusual(training, examples), [True, False, False])
+    assert not causes.unusual(np.full(3, np.nan), examples).any()
 
 
 def test_scale_is_the_side_of_the_object():
     boxes = np.array([[0.0, 0, 56, 56], [10, 10, 10, 20], [np.nan] * 4])
-    np.testing.assert_allclose(errors.scale(boxes, 112), [0.5, 0, np.nan])
+    np.testing.assert_allclose(causes.scale(boxes, 112), [0.5, 0, np.nan])
 
 
 def layouts(n, seed):
@@ -162,7 +162,7 @@ def test_pose_likeness_knows_neither_place_nor_size_nor_side():
     same[..., :2] = 7 + 3 * same[..., :2] * np.array([1, -1])
     other = training[:1].copy()
     other[:, 3, :2] = [-5, 4]
-    likeness = errors.pose_likeness(training, np.concatenate([same, other]))
+    likeness = causes.pose_likeness(training, np.concatenate([same, other]))
     np.testing.assert_allclose(likeness[:3], 0, atol=1e-6)
     assert likeness[3] < -0.5
 
@@ -171,22 +171,22 @@ def test_pose_likeness_is_unknown_for_two_parts_and_leaves_the_example_itself_ou
     training = layouts(5, 0)
     hidden = training[:1].copy()
     hidden[:, :2, 2] = 0
-    assert np.isnan(errors.pose_likeness(training, hidden)).all()
-    assert (errors.pose_likeness(training, training, leave_self_out=True) < 0).all()
+    assert np.isnan(causes.pose_likeness(training, hidden)).all()
+    assert (causes.pose_likeness(training, training, leave_self_out=True) < 0).all()
 
 
 def test_pair_accuracy_gains_nothing_by_preference():
     labels = np.array([0, 0, 0, 1])
     always_first = np.tile([1.0, 0.0], (4, 1))
-    assert errors.pair_accuracy(always_first, labels, 0, 1) == 0.5
-    assert errors.pair_accuracy(scores_for(labels), labels, 0, 1) == 1.0
-    assert np.isnan(errors.pair_accuracy(scores_for(labels), labels, 2, 3))
+    assert causes.pair_accuracy(always_first, labels, 0, 1) == 0.5
+    assert causes.pair_accuracy(scores_for(labels), labels, 0, 1) == 1.0
+    assert np.isnan(causes.pair_accuracy(scores_for(labels), labels, 2, 3))
 
 
 def test_separating_parts_are_those_that_tell_two_classes_apart():
     labels = np.repeat([0, 1], 20)
     chance = np.random.default_rng(0).normal(size=(40, CLASSES))
     visible = np.ones((40, 2), bool)
-    found = errors.separating_parts(np.stack([scores_for(labels), chance]), visible, labels, 0, 1)
+    found = causes.separating_parts(np.stack([scores_for(labels), chance]), visible, labels, 0, 1)
     assert found[0] == 1.0
     assert found[1] == pytest.approx(0.5, abs=0.25)
