@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from fgjax.analysis import causes, explain, features, mistakes, parts, study
+from fgjax.analysis import causes, circumstances, explain, features, mistakes, parts, study
 from fgjax.analysis.subject import subject
 from fgjax.data import birds
 
@@ -156,6 +156,6 @@ def _explained(found: study.Study, preprocessing: Any, planted: Planted) -> list
     separates = explain.separator(found)
     return causes.explain(
         mistakes.witnesses(rows, found.scores, found.votes),
-        mistakes.circumstances(found.train, rows, found.size, separates),
+        circumstances.circumstances(found.train, rows, found.size, separates),
         explain.on_parts_of(found, images, which, separates),
     )
