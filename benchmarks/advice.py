@@ -20,7 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict as Config
 
 from fgjax import analyzing, experiment
-from fgjax.analysis import atlas, diagnosis, study
+from fgjax.analysis import atlas, study, trials
 from fgjax.config import default, model
 from fgjax.trained import TrainedRecognizer
 
@@ -118,7 +118,7 @@ def print_table(known: dict) -> None:
     scores = np.array([[predicted[name][option] for option in options] for name in known])
     gains = np.array([[measured[name][option] for option in options] for name in known])
     baselines = [s["accuracy"]["baseline"] for s in known.values()]
-    taus = [diagnosis.kendall(*pair) for pair in zip(scores, gains, strict=True)]
+    taus = [trials.kendall(*pair) for pair in zip(scores, gains, strict=True)]
     print("| points, predicted / measured |", " | ".join(known), "|")
     print("|---|" + "---|" * len(known))
     print("| accuracy without change, % |", " | ".join(f"{100 * b:.1f}" for b in baselines), "|")
@@ -126,7 +126,7 @@ def print_table(known: dict) -> None:
         cells = [f"{100 * a:+.1f} / {100 * b:+.1f}" for a, b in zip(s, g, strict=True)]
         print(f"| {option} |", " | ".join(cells), "|")
     print("| Kendall tau |", " | ".join(f"{tau:.2f}" for tau in taus), "|")
-    found = diagnosis.agreement(scores, gains)
+    found = trials.agreement(scores, gains)
     print(f"\nmean tau {found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})")
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from fgjax.analysis import errors, explain, features, mistakes, parts, study
+from fgjax.analysis import causes, circumstances, explain, features, mistakes, parts, study
 from fgjax.analysis.subject import subject
 from fgjax.data import birds
 
@@ -140,7 +140,7 @@ def planted_causes(recogniser: Any, train: Any, test: Any, seed: int = 0) -> dic
                 "errors": len(mine),
                 "recall": np.isin(mine, so_named),
                 "precision": np.isin(so_named, mine),
-                "named": {c: sum(named[row] == c for row in mine) for c in errors.CAUSES},
+                "named": {c: sum(named[row] == c for row in mine) for c in causes.CAUSES},
             }
     return result
 
@@ -154,8 +154,8 @@ def _explained(found: study.Study, preprocessing: Any, planted: Planted) -> list
     batch = features.gather(study.batches(planted, preprocessing), rows["index"][which])
     images = {int(i): image for i, image in zip(batch["index"], batch["image"], strict=True)}
     separates = explain.separator(found)
-    return errors.explain(
+    return causes.explain(
         mistakes.witnesses(rows, found.scores, found.votes),
-        mistakes.circumstances(found.train, rows, found.size, separates),
+        circumstances.circumstances(found.train, rows, found.size, separates),
         explain.on_parts_of(found, images, which, separates),
     )

@@ -28,7 +28,7 @@ from scipy import ndimage
 import fgjax
 from benchmarks.planted import planted_causes
 from fgjax import experiment, workdir
-from fgjax.analysis import attribution, errors, evidence, parts, study
+from fgjax.analysis import attribution, causes, evidence, parts, study
 from fgjax.analysis.subject import (
     Subject,
     difference_map,
@@ -62,11 +62,11 @@ def main() -> None:
             print("|", name, "|", " | ".join(map(_share, hits)), "|")
         print("| n |", " | ".join(str(len(hit)) for hit in hits), "|")
     if arguments.only != "peaks":
-        causes = list(errors.CAUSES)
-        print("\n| planted | errors | recall | precision |", " | ".join(causes), "|")
-        print("|---|---|---|---|" + "---|" * len(causes))
+        names = list(causes.CAUSES)
+        print("\n| planted | errors | recall | precision |", " | ".join(names), "|")
+        print("|---|---|---|---|" + "---|" * len(names))
         for name, row in planted_causes(recogniser, data.train, data.test).items():
-            named = " | ".join(str(row["named"][cause]) for cause in causes)
+            named = " | ".join(str(row["named"][cause]) for cause in names)
             shares = " | ".join(map(_share, (row["recall"], row["precision"])))
             print(f"| {name} | {row['errors']} | {shares} | {named} |")
 

@@ -36,8 +36,8 @@ def analyze_runs(folders: Sequence[str], config: Config | None, check: bool) -> 
         UserError: no run in a folder, or data that cannot be read.
     """
     first, *others = (Path(folder).absolute() for folder in folders)
-    beside = [_known(other) or _analyze(other, None, False, []) for other in others]
-    return _analyze(first, config, check, beside)
+    other_reports = [_known(other) or _analyze(other, None, False, []) for other in others]
+    return _analyze(first, config, check, other_reports)
 
 
 def _known(folder: Path) -> dict[str, Any] | None:
@@ -47,7 +47,7 @@ def _known(folder: Path) -> dict[str, Any] | None:
     return found if found.get("format_version") == atlas.FORMAT_VERSION else None
 
 
-def _analyze(folder: Path, config: Config | None, check: bool, beside: list) -> dict[str, Any]:
+def _analyze(folder: Path, config: Config | None, check: bool, others: list) -> dict[str, Any]:
     if config is None or (folder / "recognizer.json").exists():
         config = workdir.read_config(folder)
         recogniser = trained.load(folder)
@@ -65,9 +65,9 @@ def _analyze(folder: Path, config: Config | None, check: bool, beside: list) -> 
         folder / "report",
         twins=twins(recogniser, config),
         name=folder.name,
-        parts_of=config.model,
+        model_config=config.model,
         trained=trained_rates(config.schedule),
-        beside=beside,
+        other_reports=others,
         check=short_trainings(config) if check else None,
         say=lambda line: rich.print(f"[dim]{line} …"),
     )

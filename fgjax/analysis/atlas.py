@@ -1,4 +1,8 @@
-"""The whole analysis of a network on a data set: one pass over each split, then every measure."""
+"""The whole analysis of a network on a data set: one pass over each split, then every measure.
+
+:func:`report` is the way in. :mod:`study` collects rows and fits read-outs to them, :func:`measure`
+reads figures off the rows, :mod:`explain` goes back to the images, :mod:`page` writes it all.
+"""
 
 from __future__ import annotations
 
@@ -17,50 +21,53 @@ from fgjax.analysis import (
     page,
     probes,
     similarity,
+    trials,
     units,
 )
+from fgjax.analysis.features import Rows
 from fgjax.analysis.study import Study, batches, observe
 from fgjax.errors import UserError
+from fgjax.evaluation import intervals
 
-FORMAT_VERSION = 2  # of report.json
+FORMAT_VERSION = 2  # of report.json; raised whenever an older report could not be compared
 
 
 def report(
-    recogniser: Any,
+    recognizer: Any,
     data: Any,
     folder: str | Path,
     *,
     twins: Mapping[str, Any] | None = None,
     name: str | None = None,
-    parts_of: Mapping[str, Any] | None = None,
+    model_config: Mapping[str, Any] | None = None,
     trained: Mapping[str, float] | None = None,
     check: Callable[[Mapping[str, Any]], float] | None = None,
-    beside: Sequence[Mapping[str, Any]] = (),
+    other_reports: Sequence[Mapping[str, Any]] = (),
     sample: int = 96,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Measures the hierarchy of a network and writes ``index.html`` and ``report.json``.
 
-    Read-outs are fitted on ``data.train``, their strength chosen there too, and scored on
-    ``data.test`` if there is one, else on ``data.validation``. A head that was never trained is
-    replaced by a probe of what it reads.
+    Read-outs are fitted to ``data.train``, and so is the strength of their penalty; they are scored
+    on ``data.test`` if there is one, else on ``data.validation``. A head that was never trained is
+    replaced by a linear probe of the embedding.
 
     Args:
-        recogniser: as ``fgjax.load`` gives it: ``normalize, apply, apply_from, contributions,
+        recognizer: as ``fgjax.load`` gives it: ``normalize, apply, apply_from, contributions,
             preprocessing, variables``.
         data: as ``fgjax.data.load`` gives it.
         folder: of the report.
-        twins: networks of the same architecture to set beside it: "random" (the control of every
+        twins: networks of the same architecture to compare with: "random" (the control of every
             read-out) and "pretrained" (before fine-tuning).
-        name: of the run, for the title.
-        parts_of: ``config.model``, so that the advice names no part that is there already.
+        name: of the run, for the title; that of the data where there is none.
+        model_config: ``config.model``, so that the advice names nothing that is there already.
         trained: learning rate of each group that the run trained, so that the advice does not
-            tell to train it.
-        check: trains briefly with changes of the config and returns the accuracy; where given,
-            the advice is tested with it.
-        beside: what this function returned for other runs, to be set side by side.
-        sample: images for what needs the network itself: attribution, occlusion.
-        say: told what is being done.
+            propose to train it.
+        check: from changes of the config to the accuracy after a short training; where given, the
+            advice is tested with it.
+        other_reports: what this function returned for other runs, for a comparison.
+        sample: how many images are drawn for what needs the network itself, such as attribution.
+        say: is called with a line of text before each stage.
 
     Returns:
         What ``report.json`` holds.
@@ -70,50 +77,51 @@ def report(
     """
     split, evaluated = _evaluated(data)
     say(f"features of {len(data.train):,} training and {len(evaluated):,} {split} images")
-    study = observe(recogniser, twins or {}, data.train, evaluated)
+    study = observe(recognizer, twins or {}, data.train, evaluated)
     say("fields of view, attribution and errors")
     pictured = explain.explain(
         study,
         np.sort(np.random.default_rng(0).permutation(len(study.rows["label"]))[:sample]),
-        _loader(evaluated, recogniser.preprocessing),
-        _loader(data.train, recogniser.preprocessing),
-        recogniser.variables["params"],
+        _loader(evaluated, recognizer.preprocessing),
+        _loader(data.train, recognizer.preprocessing),
+        recognizer.variables["params"],
     )
     say("levels, parts and advice")
     content = {
         "format_version": FORMAT_VERSION,
         "name": name or data.info.name,
         "data": _description(study, split),
-        **measure(study, parts_of or {}, trained or {}),
+        **measure(study, model_config or {}, trained or {}),
         **pictured.content,
     }
     for level, seen in pictured.geometry.items():
         content["levels"][level] |= seen
     if check is not None:
         options = [diagnosis.Option(**option) for option in content["advice"]["options"]]
-        content["advice"]["check"] = diagnosis.check(options, check, content["advice"]["unchanged"])
-    page.write(content, pictured.pictures, beside, Path(folder))
+        content["advice"]["check"] = trials.check(options, check, content["advice"]["unchanged"])
+    page.write(content, pictured.pictures, other_reports, Path(folder))
     return content
 
 
 def _evaluated(data: Any) -> tuple[str, Any]:
-    """The split that is scored, by name and itself."""
+    """Name and examples of the split that is scored."""
     split = "validation" if data.test is None else "test"
     source = getattr(data, split)
     if data.train is None or source is None:
         raise UserError(
-            "The analysis needs a training split and a validation or test split; load the data "
-            "with both."
+            "the analysis needs a training split and a validation or test split; load the data "
+            "with both"
         )
     return split, source
 
 
 def _loader(source: Any, preprocessing: Any) -> explain.Load:
-    """A function from indices to the batch of these examples."""
+    """A function from indices of a source's examples to the batch of these."""
     return lambda indices: features.gather(batches(source, preprocessing), indices)
 
 
 def _description(study: Study, split: str) -> dict[str, Any]:
+    """The data and how the network saw them."""
     info = study.info
     return {
         "name": info.name,
@@ -132,7 +140,13 @@ def _description(study: Study, split: str) -> dict[str, Any]:
 
 
 def measure(study: Study, model: Mapping[str, Any], trained: Mapping[str, float]) -> dict[str, Any]:
-    """Everything that is measured on the collected rows alone."""
+    """Everything that is measured on the collected rows alone, as sections of the report.
+
+    Args:
+        study: what was collected.
+        model: ``config.model``.
+        trained: learning rate of each group that the run trained.
+    """
     rows, train, info = study.rows, study.train, study.info
     labels = rows["label"]
     levels = {}
@@ -141,10 +155,10 @@ def measure(study: Study, model: Mapping[str, Any], trained: Mapping[str, float]
         levels[level] = {
             "read_outs": {
                 kind: knowledge.accuracies(scores, labels, info.coarse_of)
-                for (where, kind), scores in study.scores.items()
-                if where == level
+                for (of, kind), scores in study.scores.items()
+                if of == level
             },
-            "neighbours": knowledge.share(study.votes[level].argmax(1) == labels),
+            "neighbours": intervals.share(study.votes[level].argmax(1) == labels)._asdict(),
             "transferability": knowledge.scores_without_training(x, train["label"]),
             "compression": knowledge.spectrum_figures(x, train["label"]),
         }
@@ -166,42 +180,59 @@ def measure(study: Study, model: Mapping[str, Any], trained: Mapping[str, float]
 
 
 def _parts(study: Study) -> dict[str, Any] | None:
-    if not study.concepts or not (study.rows["parts"][..., 2] > 0).any():
+    """Which units and levels find parts; None where one of the splits shows no part."""
+    splits = (study.train, study.rows)
+    if not all((r["parts"][r["with_parts"], :, 2] > 0).any() for r in splits):
         return None
     found = units.alignment(study.train, study.rows, study.concepts, study.size)
     return found | {"identity": units.identity(study.train, study.rows)}
 
 
 def advice(study: Study, model: Mapping[str, Any], trained: Mapping[str, float]) -> dict[str, Any]:
-    """Options with their predicted gains, the best first, and the schedule they are tested by."""
-    last, before = study.levels[-1], study.levels[-2:][0]
-    train, rows = study.train, study.rows
+    """The options for the config, and the accuracies of read-outs that they are predicted from.
 
-    def accuracy(describe):
-        probe = probes.fit(describe(train), {"fine": train["label"]})["fine"]
-        return float(np.mean(probes.read(probe, describe(rows)).argmax(1) == rows["label"]))
+    Args:
+        study: what was collected.
+        model: ``config.model``.
+        trained: learning rate of each group that the run trained.
 
-    def both(r):
-        pair = (r["levels"][before]["average"], r["levels"][last]["average"])
-        return np.concatenate(pair, axis=1)
-
-    boxed = np.isfinite(rows["box"]).all()
-    figures = {
-        "embedding": float(np.mean(study.right("embedding", "average"))),
-        "average": float(np.mean(study.right(last, "average"))),
-        "second_order": float(np.mean(study.right(last, "second_order"))),
-        "pyramid": accuracy(both),
-        "shrunk": accuracy(lambda r: r["shrunk"][last]),
-        "object": accuracy(lambda r: r["levels"][last]["object"]) if boxed else float("nan"),
-    }
+    Returns:
+        ``figures``, ``options`` (the greatest predicted gain first) and ``unchanged``, the changes
+        that all short trainings have in common: the schedule of the run as it is.
+    """
+    figures = _figures(study)
     together = {level: _together(study, level) for level in study.levels}
-    rates = diagnosis.starting_rates(trained, train["embedding"])
+    rates = diagnosis.starting_rates(trained, study.train["embedding"])
     options = diagnosis.unfreezing(together, figures["embedding"], rates)
     options += diagnosis.architecture(figures, model, tuple(study.levels), study.size, rates)
     return {
         "figures": figures,
         "options": [option._asdict() for option in diagnosis.rank(options)],
         "unchanged": {"schedule": diagnosis.recipe(rates)},
+    }
+
+
+def _figures(study: Study) -> dict[str, float]:
+    """Accuracies of read-outs, see :func:`diagnosis.architecture`."""
+    train, rows = study.train, study.rows
+    *_, last = study.levels
+    pair = study.levels[-2:]
+
+    def accuracy(describe: Callable[[Rows], Any]) -> float:
+        probe = probes.fit(describe(train), {"fine": train["label"]})["fine"]
+        return float(np.mean(probes.read(probe, describe(rows)).argmax(1) == rows["label"]))
+
+    def pyramid(r: Rows) -> Any:
+        return np.concatenate([r["levels"][level]["average"] for level in pair], axis=1)
+
+    boxed = np.isfinite(rows["box"]).all()
+    return {
+        "embedding": float(np.mean(study.right("embedding", "average"))),
+        "average": float(np.mean(study.right(last, "average"))),
+        "second_order": float(np.mean(study.right(last, "second_order"))),
+        "pyramid": accuracy(pyramid),
+        "shrunk": accuracy(lambda r: r["shrunk"][last]),
+        "object": accuracy(lambda r: r["levels"][last]["object"]) if boxed else float("nan"),
     }
 
 

@@ -1,8 +1,8 @@
 """Where the evidence for a decision lies, and whether such a map can be trusted.
 
-Maps at a level need only the door of the network there: ``logits_from(maps) -> logits``. The
-exact maps of bilinear heads belong to the pooling; those here are for any network, and the scores
-below are for any map.
+The methods here work for any network that can be entered at a level: they need ``logits_from``, a
+function from the maps of that level to logits. (The exact shares of bilinear and average pooling
+are made by the poolings themselves.) The scores at the end judge a map by any method.
 """
 
 from __future__ import annotations
@@ -24,9 +24,14 @@ def gradient(
     class_ids: Int[Array, " b"],
     other_ids: Int[Array, " b"] | None = None,
 ) -> Float[Array, "b h w c"]:
-    """Gradient of the class logit with respect to the maps; less that of ``other_ids`` if given.
+    """Gradient of a class's logit, or of its lead over another class, with respect to the maps.
 
-    Examples must not influence one another, as they do not outside of training.
+    Args:
+        logits_from: maps to logits. One example must not influence another's logits, because the
+            gradient is taken of the sum over the batch; outside of training none does.
+        maps: of the level.
+        class_ids: the class of each example.
+        other_ids: the class whose logit is subtracted; None for none.
     """
 
     def total(x):
@@ -70,9 +75,17 @@ def integrated_gradients(
     baseline: float | Float[Array, ...] = 0.0,
     steps: int = 16,
 ) -> Float[Array, "b h w c"]:
-    """Integrated gradients (Sundararajan et al., 2017) from ``baseline``, by the midpoint rule.
+    """Integrated gradients (Sundararajan et al., 2017), by the midpoint rule.
 
-    Their sum approaches the score at ``inputs`` minus that at the baseline.
+    Their sum approaches the score at ``inputs`` minus that at ``baseline``.
+
+    Args:
+        logits_from: inputs to logits.
+        inputs: images, or the maps of a level.
+        class_ids: the class of each example.
+        other_ids: the class whose logit is subtracted; None for none.
+        baseline: where the path to the inputs starts.
+        steps: gradients along the path.
     """
     inputs = jnp.asarray(inputs)
     difference = inputs - baseline
@@ -95,10 +108,22 @@ def perturbation_curves(
     baseline: Float[Array, "b h w 3"],
     steps: int = 8,
 ) -> dict[str, Float[np.ndarray, "b steps+1"]]:
-    """Class probability as pixels go to ``baseline`` (deletion) or come from it (insertion).
+    """Class probability as the most important pixels are deleted, or inserted, step by step.
 
-    Pixels change in the order of their importance, an equal share at each step (RISE, Petsiuk et
-    al., 2018). A good map has a low area under deletion and a high one under insertion.
+    RISE (Petsiuk et al., 2018): deletion starts from the image and replaces pixels by
+    ``baseline``, insertion starts from the baseline. A good map has a small area under the first
+    curve and a large one under the second.
+
+    Args:
+        logits_of: images to logits.
+        images: in pixels.
+        importance: of each pixel.
+        class_ids: the class of each image.
+        baseline: what stands in place of a pixel.
+        steps: an equal share of the pixels changes at each.
+
+    Returns:
+        Probabilities under ``deletion`` and ``insertion``, before the first step and after each.
     """
     b, height, width = importance.shape
     order = np.argsort(-importance.reshape(b, -1), axis=1, kind="stable")
@@ -119,7 +144,7 @@ def perturbation_curves(
 
 
 def area(curve: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
-    """Area under a curve over [0, 1], by the trapezoid rule."""
+    """Area under each curve, whose points divide [0, 1] evenly, by the trapezoid rule."""
     return (curve[:, 1:] + curve[:, :-1]).mean(1) / 2
 
 
@@ -128,8 +153,8 @@ def rank_correlation(
 ) -> Float[np.ndarray, " b"]:
     """Spearman correlation of two maps of each image; 0 where one of them is constant.
 
-    Between maps of a network and of one with random weights it should be small: a map that does
-    not change shows the image, not the decision (Adebayo et al., 2018).
+    A sanity check (Adebayo et al., 2018): between the maps of a network and those of one with
+    random weights it should be small. A map that stays the same shows the image, not the decision.
     """
 
     def one(a, b):
@@ -147,7 +172,7 @@ def peak(maps: Float[np.ndarray, "b h w"]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mass_near(maps: Float[np.ndarray, "b h w"], masks: np.ndarray) -> Float[np.ndarray, " b"]:
-    """Share of the positive evidence that lies inside a mask; nan where there is none."""
+    """Share of the positive evidence that lies inside a mask; nan where no evidence is positive."""
     positive = np.maximum(maps, 0)
     total = positive.sum((1, 2))
     inside = (positive * masks).sum((1, 2))

@@ -1,4 +1,8 @@
-"""Single images of the report: confused pairs side by side, and why a class and not its rival."""
+"""Single images of the report: errors of the most confused pairs, and close calls.
+
+An error is shown with the training images most alike, a close call with its rival; both with the
+evidence for one class against the other laid over the image.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +23,13 @@ from fgjax.overlay import evidence_scale, heat_overlay
 Images = Mapping[int, gallery.Picture]
 Pictures = dict[str, gallery.Picture]
 
-PAIRS, CASES, REASONS = 8, 2, 9
+PAIRS, CASES = 8, 2  # confused pairs, and errors of each, that are shown
+REASONS = 9  # rightly told images that are shown
 SIDE = 200  # of pictures, pixels
 
 
 def named(study: Study, error: Mapping[str, Any]) -> dict[str, Any]:
-    """An error with names for numbers."""
+    """An error with the names of its classes, and the index of its example."""
     classes = study.info.classes
     return {
         **error,
@@ -41,14 +46,18 @@ def browse(
     load_training: Callable[[Any], dict[str, np.ndarray]],
     separates: Callable[[int, int], Float[np.ndarray, " p"]],
 ) -> tuple[list[dict[str, Any]], Pictures]:
-    """The most confused pairs, each with its surest errors beside the training images most alike.
+    """The most confused pairs of classes, each with the errors that the network is surest of.
 
     Args:
         study: what was collected.
-        images: evaluated images by index; errors without theirs are not shown.
-        explained: the errors.
-        load_training: batch of the training examples with these indices.
+        images: evaluated images by index; an error whose image is not among them is not shown.
+        explained: the errors, see :func:`causes.explain`.
+        load_training: from indices of training examples to the batch of these.
         separates: from two classes to how well each part alone tells them apart.
+
+    Returns:
+        The pairs, and pictures by name: ``case-INDEX-ROLE`` with the roles ``image``, ``evidence``,
+        ``true`` and ``taken`` (most alike training image of the label and of the prediction).
     """
     rows, classes = study.rows, study.info.classes
     pairs = confusions.most_confused(
@@ -69,7 +78,12 @@ def browse(
     return pairs, _case_pictures(study, images, shown, load_training) if shown else {}
 
 
-def _case_pictures(study, images, shown, load_training) -> Pictures:
+def _case_pictures(
+    study: Study,
+    images: Images,
+    shown: Sequence[Mapping[str, Any]],
+    load_training: Callable[[Any], dict[str, np.ndarray]],
+) -> Pictures:
     rows = study.rows
     which, labels, taken = (
         np.array([e[key] for e in shown]) for key in ("row", "label", "prediction")
@@ -95,9 +109,17 @@ def reasons(
     sample: Int[np.ndarray, " s"],
     on_parts: Float[np.ndarray, " n"],
 ) -> tuple[list[dict[str, Any]], Pictures]:
-    """Rightly told images of the sample with the closest rivals, and the evidence against these.
+    """Close calls: rightly told images of the sample whose rival comes nearest to the label.
 
-    One image of each class, so that the gallery is not all of one pair.
+    Args:
+        study: what was collected.
+        images: evaluated images by index.
+        sample: rows to choose from; of each class the closest call, lest one pair fill the page.
+        on_parts: share of the evidence on parts that separate label and rival, of every row.
+
+    Returns:
+        The cases, closest first, and pictures ``reason-PLACE-ROLE`` with the roles ``image`` and
+        ``evidence``.
     """
     rows, classes = study.rows, study.info.classes
     rivals = mistakes.rivals(rows["logits"], rows["label"])
@@ -124,8 +146,18 @@ def reasons(
     return found, pictures
 
 
-def _evidence_pictures(study, images, which, classes, others, name: str) -> Pictures:
-    """Each image, and the evidence for its class against the other laid over it."""
+def _evidence_pictures(
+    study: Study,
+    images: Images,
+    which: Int[np.ndarray, " m"],
+    classes: Int[np.ndarray, " m"],
+    others: Int[np.ndarray, " m"],
+    name: str,
+) -> Pictures:
+    """Each image, and the evidence for its class against the other laid over it.
+
+    ``name`` is a template of {index}, {place} and {role}.
+    """
     method = jax.jit(lambda x, a, b: difference_map(study.network, x, a, b))
     shown = [images[int(i)] for i in study.rows["index"][which]]
     maps = evidence.maps_of(method, np.stack(shown), classes, others)

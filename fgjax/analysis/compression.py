@@ -1,8 +1,8 @@
 """What a level keeps and what it throws away.
 
-Effective dimension of the features, how tightly each class is drawn together (neural collapse,
-Papyan et al., 2020), and how much of what could be read off one level can no longer be read off
-the next.
+In how many directions the features vary, how tightly each class is drawn together (neural
+collapse, Papyan et al., 2020), and how much of what could be read off one level can no longer be
+read off the next.
 """
 
 from __future__ import annotations
@@ -14,24 +14,26 @@ from fgjax.evaluation import intervals
 
 
 def effective_rank(eigenvalues: Float[np.ndarray, " d"]) -> float:
-    """Exponential of the entropy of the normalised spectrum (Roy & Vetterli, 2007)."""
+    """Exponential of the entropy of the normalized spectrum (Roy & Vetterli, 2007)."""
     share = _shares(eigenvalues)
     share = share[share > 0]
     return float(np.exp(-np.sum(share * np.log(share))))
 
 
 def participation_ratio(eigenvalues: Float[np.ndarray, " d"]) -> float:
-    """``(sum l)^2 / sum l^2``: the number of equal directions with the same concentration."""
+    """``(sum l)^2 / sum l^2``; of m equal eigenvalues and no others, it is m."""
     return float(1.0 / np.sum(_shares(eigenvalues) ** 2))
 
 
 def dimension(eigenvalues: Float[np.ndarray, " d"], share: float = 0.95) -> int:
     """How many principal directions hold ``share`` of the variance."""
     held = np.cumsum(np.sort(_shares(eigenvalues))[::-1])
+    # Less a rounding error, so that a share that is reached exactly needs no further direction.
     return int(np.searchsorted(held, share - 1e-12) + 1)
 
 
 def _shares(eigenvalues: np.ndarray) -> np.ndarray:
+    """Share of the variance along each direction."""
     positive = np.maximum(np.asarray(eigenvalues, np.float64), 0.0)
     return positive / max(positive.sum(), 1e-300)
 
@@ -39,10 +41,12 @@ def _shares(eigenvalues: np.ndarray) -> np.ndarray:
 def spread(
     features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "k d"], Float[np.ndarray, " k"]]:
-    """Features less the mean of their class, centred class means, and shares of the classes.
+    """The two sources of variance: features about their class mean, and class means about the mean.
 
-    With ``r, m, p`` for these, ``r'r / n`` is the within-class covariance, ``m' diag(p) m`` the
-    between-class one, and the two sum to the total.
+    Returns:
+        r, the features less the mean of their class; m, the class means less the mean of all; p,
+        the share of each class. The covariance within classes is ``r'r / n``, that between classes
+        ``m' diag(p) m``, and the two sum to the total.
     """
     features = np.asarray(features, np.float64)
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -53,18 +57,22 @@ def spread(
 
 
 def collapse(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]) -> dict[str, float]:
-    """Neural-collapse figures; each is 0 for features that have collapsed to a simplex.
+    """Neural-collapse figures of features of k classes.
 
-    ``within_between``: tr(within) / tr(between). ``nc1``: tr(within pinv(between)) / k.
-    ``equal_norm``: variation coefficient of the norms of the class means. ``equal_angle``: mean
-    of |cosine + 1 / (k - 1)| between class means.
+    Each is 0 where every feature equals its class mean and the means are the corners of a regular
+    simplex. With W and B for the covariances within and between classes:
+
+    Returns:
+        ``within_between``: tr(W) / tr(B). ``nc1``: tr(W pinv(B)) / k. ``equal_norm``: standard
+        deviation of the norms of the centered class means over their mean. ``equal_angle``: mean
+        of |cosine + 1 / (k - 1)| over pairs of these.
     """
     residual, means, shares = spread(features, labels)
     k = len(means)
     norms = np.linalg.norm(means, axis=1)
     unit = means / np.maximum(norms, 1e-300)[:, None]
     cosines = (unit @ unit.T)[~np.eye(k, dtype=bool)]
-    # The between-class covariance has rank k - 1: its pseudo-inverse never needs d x d numbers.
+    # B has rank k - 1 at most: with its singular vectors no matrix of d x d numbers is needed.
     _, singular, directions = np.linalg.svd(means * np.sqrt(shares)[:, None], full_matrices=False)
     kept = singular > singular[0] * 1e-6
     whitened = residual @ directions[kept].T / singular[kept]
@@ -76,22 +84,14 @@ def collapse(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]) 
     }
 
 
-def nearest_mean(
-    features: Float[np.ndarray, "n d"],
-    labels: Int[np.ndarray, " n"],
-    queries: Float[np.ndarray, "m d"],
-) -> Int[np.ndarray, " m"]:
-    """Label of the nearest class mean; its agreement with the network is collapse figure NC4."""
-    classes = np.unique(labels)
-    means = np.stack([features[labels == label].mean(0) for label in classes])
-    distances = np.sum(means**2, 1) - 2 * queries @ means.T
-    return classes[distances.argmin(1)]
-
-
 def lost(
     before: Bool[np.ndarray, " n"], after: Bool[np.ndarray, " n"]
 ) -> dict[str, dict[str, float]]:
-    """What a step of the network costs: was each example read rightly before and after it?
+    """What a step of the network loses and gains.
+
+    Args:
+        before: which examples are told rightly before the step.
+        after: which are told rightly after it.
 
     Returns:
         ``lost``: share right before and wrong after. ``gained``: the reverse. ``net``: accuracy
@@ -99,7 +99,7 @@ def lost(
     """
     before, after = np.asarray(before, bool), np.asarray(after, bool)
     return {
-        "lost": intervals.wilson(np.sum(before & ~after), len(before))._asdict(),
-        "gained": intervals.wilson(np.sum(~before & after), len(before))._asdict(),
+        "lost": intervals.share(before & ~after)._asdict(),
+        "gained": intervals.share(~before & after)._asdict(),
         "net": intervals.paired_bootstrap(after, before)._asdict(),
     }

@@ -1,23 +1,24 @@
-"""From cheap scores to advice, and from advice to a test of it.
+"""From measured figures to advice: changes of the config, each with a predicted gain.
 
-Each option is a change of the config with a predicted gain, in accuracy, read off figures that
-need no training. Short trainings, where they are affordable, tell what the prediction is worth.
+A gain is a difference of accuracies of read-outs that need no training of the network.
+:mod:`fgjax.analysis.trials` tests the predictions by short trainings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
+from fgjax.analysis.words import percent
 from fgjax.vocabulary import LEVELS
 
-# Poolings that do not scale their vectors to one length.
+# First-order poolings: a run that has one of them can gain by second-order pooling.
 AVERAGES = ("average", "gem")
-# Learning rates: of a head on vectors of length one, of levels that were frozen, of attention.
+# Learning rates of plain gradient descent that suit short trainings: of a linear head on vectors
+# of length one, of levels that were frozen so far, of a new attention module.
 HEAD_RATE, LEVEL_RATE, ATTENTION_RATE = 1.0, 0.002, 0.1
 
 
@@ -38,16 +39,22 @@ class Option(NamedTuple):
 
 
 def recipe(rates: Mapping[str, float]) -> tuple[dict[str, Any], ...]:
-    """The short schedule that every option is tested with.
+    """The short schedule that every option is tested with: one phase, or two.
 
-    What is behind the levels learns first, on a frozen trunk, whose stored features make epochs
-    cheap; then the levels of ``rates``, where there are any, train with it.
+    First the groups that are no levels of the backbone (head, attention, merge) learn, while the
+    backbone is frozen: its features are then computed once, so that an epoch takes little time.
+    Where ``rates`` names levels too, a second phase trains these together with the others.
+
+    Args:
+        rates: learning rate of each group that trains.
     """
     behind = {group: rate for group, rate in rates.items() if group not in LEVELS}
+    # Stored features allow no augmentation but this: each image and its mirror image.
     views = ("center", "flip")
     first = {"name": "head", "share": 4, "train": behind, "views": views, "decay": 1e-5}
     if len(behind) == len(rates):
         return (first,)
+    # What has converged already goes on more gently while the levels beneath it move.
     lower = {group: 0.3 * rate for group, rate in behind.items()}
     return first, {"name": "tune", "share": 1, "train": {**rates, **lower}, "warmup": 0.1}
 
@@ -55,10 +62,14 @@ def recipe(rates: Mapping[str, float]) -> tuple[dict[str, Any], ...]:
 def starting_rates(
     trained: Mapping[str, float], embedding: Float[np.ndarray, "n d"]
 ) -> dict[str, float]:
-    """The rates of the groups a run trains; where it trains no head, one for what the head reads.
+    """The rates of the groups that a run trains, and one for the head where it trains none.
 
-    Gradient descent on a linear head takes the same course whatever the features' length, if the
-    rate times their mean squared length stays the same.
+    Gradient descent on a linear head takes the same course on features of any length, if the rate
+    times the mean squared length stays the same; :data:`HEAD_RATE` is meant for length one.
+
+    Args:
+        trained: learning rate of each group that the run trains.
+        embedding: what the head reads.
     """
     return {"head": HEAD_RATE / float(np.mean(np.sum(embedding**2, axis=1)))} | dict(trained)
 
@@ -66,16 +77,18 @@ def starting_rates(
 def unfreezing(
     together: Mapping[str, float], alone: float, rates: Mapping[str, float]
 ) -> list[Option]:
-    """Options to train from each level on, by what its inputs hold and the embedding lacks.
+    """One option for each level that is frozen now: train it and all levels that follow.
 
-    Training from an earlier level can do all that training from a later one can: the gain is the
-    greatest over the inputs of all levels that are trained. What ``rates`` trains already is no
-    option, and what its inputs hold no promise.
+    The gain is what a linear read-out of the level's input adds to that of the embedding: detail
+    that is there and does not reach the head. Training from an earlier level can do all that
+    training from a later one can, so that its gain is the greatest over the inputs of all levels
+    it would newly train. Levels that ``rates`` trains already are no options, and what their
+    inputs hold promises nothing new.
 
     Args:
-        together: level -> accuracy of its read-out and the embedding's taken together.
-        alone: accuracy of the embedding's.
-        rates: of the groups that train.
+        together: level -> accuracy of the sum of two read-outs, the level's and the embedding's.
+        alone: accuracy of the embedding's read-out.
+        rates: learning rate of each group that the run trains.
     """
     levels = [level for level in LEVELS if level in together]
     trained = [place for place, level in enumerate(levels) if level in rates]
@@ -104,17 +117,17 @@ def architecture(
     size: int,
     rates: Mapping[str, float],
 ) -> list[Option]:
-    """Options on how the last maps are made and read, from accuracies of read-outs.
+    """Options to pool, merge, attend or resize otherwise, from accuracies of read-outs.
 
     Args:
-        accuracy: on the evaluated examples, of ``embedding`` (what the head reads now), and of the
-            last level ``average``, ``second_order``, ``object`` (average over the box; nan without
-            boxes), ``pyramid`` (averages of the last two levels together), ``shrunk`` (averages of
-            images at two thirds of their size).
-        model: ``config.model``; what is there already is not advised.
+        accuracy: of read-outs on the evaluated examples. ``embedding``: what the head reads now.
+            Of the last level: ``average``, ``second_order``, ``object`` (average over the box; nan
+            without boxes), ``pyramid`` (averages of the last two levels, concatenated), ``shrunk``
+            (average where the image has two thirds of its sides).
+        model: ``config.model``; what it has already is not advised.
         levels: of the hierarchy, fine to coarse.
         size: side of the network's input, pixels.
-        rates: of the groups that train.
+        rates: learning rate of each group that the run trains.
     """
     options = []
     if _name(model, "pooling") in AVERAGES:
@@ -128,10 +141,12 @@ def architecture(
 
 def _compared(name: str, changes: dict[str, Any], reason: str, new: float, old: float) -> Option:
     """An option by the accuracies of two read-outs, with the change and without it."""
-    return Option(name, changes, new - old, f"{reason}: {_percent(new)} against {_percent(old)}")
+    return Option(name, changes, new - old, f"{reason}: {percent(new)} against {percent(old)}")
 
 
-def _co_occurrences(accuracy, last, rates) -> Option:
+def _co_occurrences(
+    accuracy: Mapping[str, float], last: tuple[str, ...], rates: Mapping[str, float]
+) -> Option:
     return _compared(
         "pool co-occurrences, not averages",
         {
@@ -144,7 +159,9 @@ def _co_occurrences(accuracy, last, rates) -> Option:
     )
 
 
-def _pyramid(accuracy, both, rates) -> Option:
+def _pyramid(
+    accuracy: Mapping[str, float], both: tuple[str, ...], rates: Mapping[str, float]
+) -> Option:
     return _compared(
         "read the last two levels together",
         {
@@ -158,7 +175,9 @@ def _pyramid(accuracy, both, rates) -> Option:
     )
 
 
-def _attention(accuracy, last, rates) -> Option:
+def _attention(
+    accuracy: Mapping[str, float], last: tuple[str, ...], rates: Mapping[str, float]
+) -> Option:
     return _compared(
         "attend to the object",
         {
@@ -171,91 +190,29 @@ def _attention(accuracy, last, rates) -> Option:
     )
 
 
-def _resolution(accuracy, size, rates) -> Option:
+def _resolution(accuracy: Mapping[str, float], size: int, rates: Mapping[str, float]) -> Option:
     lost = accuracy["average"] - accuracy["shrunk"]
-    # Each step up in resolution brings less than the one before: about half.
+    # From 2/3 to 1 is the same factor as from 1 to 1.5. Each such step brings about half of what
+    # the one before did. Rounded to a multiple of 16, as customary sizes are.
     return Option(
         "raise the resolution by half",
         {"data.image_size": round(1.5 * size / 16) * 16, "schedule": recipe(rates)},
         lost / 2,
-        f"taking a third of the resolution away costs {_percent(lost)}; as much more brings "
+        f"taking a third of the resolution away costs {percent(lost)}; as much more brings "
         "about half of that",
     )
 
 
-def _name(model: Mapping[str, Any], part: str) -> str:
-    default = {"pooling": "average"}.get(part, "none")
-    return model[part]["name"] if part in model else default
+def _name(model: Mapping[str, Any], component: str) -> str:
+    """The name of a component of ``config.model``, or of what stands in its place by default."""
+    default = {"pooling": "average"}.get(component, "none")
+    return model[component]["name"] if component in model else default
 
 
 def rank(options: Sequence[Option]) -> list[Option]:
-    """The options, the greatest predicted gain first; of equal ones, the one that trains least."""
+    """The options, the greatest gain first; of equal gains, the fewest trained groups first."""
 
     def trained(option):
         return len({g for phase in option.changes.get("schedule", ()) for g in phase["train"]})
 
     return sorted(options, key=lambda option: (-option.gain, trained(option)))
-
-
-def check(
-    options: Sequence[Option],
-    train_briefly: Callable[[Mapping[str, object]], float],
-    unchanged: Mapping[str, object],
-) -> dict:
-    """Runs the short training of each option and of none, and compares the order.
-
-    Args:
-        options: to be tested.
-        train_briefly: config changes -> accuracy on held-out examples.
-        unchanged: the changes of no option: the schedule of the short training alone.
-
-    Returns:
-        ``baseline`` accuracy, ``options`` (name, predicted and measured gain) and ``tau``, their
-        Kendall rank correlation with a bootstrap interval.
-    """
-    baseline = train_briefly(unchanged)
-    gains = [train_briefly(option.changes) - baseline for option in options]
-    scores = [option.gain for option in options]
-    return {
-        "baseline": float(baseline),
-        "options": [
-            {"name": option.name, "predicted": float(option.gain), "measured": float(gain)}
-            for option, gain in zip(options, gains, strict=True)
-        ],
-        "tau": agreement(np.array([scores]), np.array([gains])),
-    }
-
-
-def agreement(
-    scores: Float[np.ndarray, "settings options"],
-    gains: Float[np.ndarray, "settings options"],
-    *,
-    draws: int = 2000,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Mean Kendall tau-b over settings, with its percentile bootstrap 95 % interval.
-
-    Settings are resampled, and options within each where there is one setting only. A setting
-    whose scores or gains are all equal says nothing and counts as 0.
-    """
-    rng = np.random.default_rng(seed)
-    settings, options = scores.shape
-    values = np.array([kendall(s, g) for s, g in zip(scores, gains, strict=True)])
-    if settings > 1:
-        means = values[rng.integers(0, settings, (draws, settings))].mean(1)
-    else:
-        picks = rng.integers(0, options, (draws, options))
-        means = np.array([kendall(scores[0, pick], gains[0, pick]) for pick in picks])
-    low, high = np.percentile(means, [2.5, 97.5])
-    return {"value": float(values.mean()), "low": float(low), "high": float(high), "n": settings}
-
-
-def kendall(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float:
-    """Kendall tau-b; 0 where one of the two is constant."""
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 0.0
-    return float(stats.kendalltau(first, second).statistic)
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f}\u00a0%"

@@ -1,4 +1,4 @@
-"""Attribution on a sample of images: maps by every method, and what each of them is worth."""
+"""Attribution on a sample of images: maps by every method, and how far each can be trusted."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from jaxtyping import Bool, Float, Int, UInt8
 from fgjax.analysis import attribution, parts
 from fgjax.analysis.subject import Subject, difference_map, evidence_level, level_gradient
 from fgjax.evaluation import intervals
+from fgjax.ops.resize import resize_plane
 
 BATCH = 16
+FEWEST = 5  # images of which a mean is reported: fewer give no interval worth the name
 Method = Callable[..., Any]
 
 
-def methods(network: Subject, size: int) -> dict[str, Method]:
-    """Every attribution this network allows: (images, classes) to maps ``[b h w]``.
+def methods(network: Subject) -> dict[str, Method]:
+    """Every attribution that this network allows, as functions of (images, classes) to maps.
 
-    Grad-CAM at every level from the middle on, Grad-CAM++ at the last, gradient times maps at the
-    level of the evidence, integrated gradients of the pixels, and the exact evidence where the
-    pooling has it.
+    The exact shares where the pooling has them, gradient times maps at the level of the evidence,
+    Grad-CAM at the third level and all later ones, Grad-CAM++ at the last, and integrated gradients
+    of the pixels.
     """
     found: dict[str, Method] = {}
     if network.contributions is not None:
         found["exact"] = network.contributions
     found[f"gradient × maps {evidence_level(network)}"] = partial(difference_map, network)
+    # At the first two levels, edges and textures, Grad-CAM shows hardly more than the image.
     for level in reversed(list(network.doors)[2:] or list(network.doors)):
         found[f"Grad-CAM {level}"] = lambda images, classes, level=level: attribution.grad_cam(
             *level_gradient(network, images, level, classes)
@@ -53,14 +56,21 @@ def methods(network: Subject, size: int) -> dict[str, Method]:
 def maps_of(
     method: Method, images: UInt8[np.ndarray, "n s s 3"], *classes: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n h w"]:
-    """Maps of all images, in batches of one size."""
+    """Maps of all images, at least one, in batches of one size.
+
+    Args:
+        method: one of :func:`methods`, or another function of images and ``classes``.
+        images: in 0..255.
+        classes: what else the method takes, with a row for each image.
+    """
     n = len(images)
+    # The last batch is filled up with the first images: another size would be compiled anew.
     padded = np.arange(-(-n // BATCH) * BATCH) % n
-    parts_ = [
+    maps = [
         np.asarray(method(images[rows].astype(np.float32), *(c[rows] for c in classes)))
         for rows in padded.reshape(-1, BATCH)
     ]
-    return np.concatenate(parts_)[:n]
+    return np.concatenate(maps)[:n]
 
 
 def scores(
@@ -72,25 +82,35 @@ def scores(
     *,
     perturbed: int = 16,
 ) -> dict[str, dict[str, Any]]:
-    """Each method by pointing game, insertion and deletion, and what weights change in it.
+    """Each method's score in the pointing game, by insertion and deletion, and in a sanity check.
 
-    ``pointing``: share of images whose peak is inside the object's box; beside it, under
-    ``chance``, the box's mean share of the image. ``insertion`` and ``deletion``: mean area on the
-    first ``perturbed`` images; ``random order`` is the control. ``sanity``: mean rank correlation
-    with the map of a network with random weights, which should be near 0.
+    Args:
+        network: under analysis.
+        twin: the same with random weights; None for no sanity check.
+        images: the sample.
+        predictions: the network's class of each image.
+        box: of the object, pixels; nan where there is none.
+        perturbed: on how many images pixels are inserted and deleted; this takes most of the time.
+
+    Returns:
+        By method: ``pointing``, the share of images whose peak lies inside the object's box;
+        ``insertion`` and ``deletion``, mean areas (see :func:`attribution.perturbation_curves`);
+        ``sanity``, the mean rank correlation with the maps of the twin, 0 being best. The control
+        is a method ``random order``: pixels in random order, and for ``pointing`` the box's mean
+        share of the image.
     """
     size = images.shape[1]
     has_box = np.isfinite(box).all(1)
-    twins = methods(twin, size) if twin is not None else {}
+    twins = methods(twin) if twin is not None else {}
     result: dict[str, dict[str, Any]] = {}
     few = slice(0, perturbed)
-    for name, method in methods(network, size).items():
+    for name, method in methods(network).items():
         maps = maps_of(method, images, predictions)
         row = result[name] = _faithfulness(network, images[few], maps[few], predictions[few])
         if has_box.any():
             peaks = parts.to_pixels(*attribution.peak(maps), maps.shape[1], size)
             inside = parts.hits_box(peaks[has_box], box[has_box])
-            row["pointing"] = intervals.wilson(int(inside.sum()), len(inside))._asdict()
+            row["pointing"] = intervals.share(inside)._asdict()
         if name in twins:
             random = maps_of(twins[name], images[few], predictions[few])
             row["sanity"] = float(attribution.rank_correlation(maps[few], random).mean())
@@ -102,8 +122,14 @@ def scores(
     return result
 
 
-def _faithfulness(network, images, maps, predictions) -> dict[str, Any]:
-    enlarged = np.asarray(parts.upsample(jnp.asarray(maps), images.shape[1]))
+def _faithfulness(
+    network: Subject,
+    images: UInt8[np.ndarray, "n s s 3"],
+    maps: Float[np.ndarray, "n h w"],
+    predictions: Int[np.ndarray, " n"],
+) -> dict[str, float]:
+    """Mean areas under insertion and deletion in the order of the maps."""
+    enlarged = np.asarray(resize_plane(jnp.asarray(maps), images.shape[1:3]))
     pixels = jnp.asarray(images, jnp.float32)
     curves = attribution.perturbation_curves(
         lambda x: network.decide(network.apply(x)),
@@ -126,8 +152,19 @@ def occlusion(
 ) -> dict[str, dict[str, float]]:
     """What hiding a part does to the log probability of the right class.
 
-    By part: mean change with its 95 % interval, over images where the part is visible; under
-    ``elsewhere``, the same for discs at random places of the object, the control.
+    Args:
+        network: under analysis.
+        images: the sample.
+        labels: the right class of each image.
+        box: of the object, pixels; nan where there is none.
+        placed: parts, (y, x, visible), in pixels.
+        names: of the parts.
+        radius: of the disc that hides a part, pixels.
+
+    Returns:
+        By part the mean change in nats, with its 95 % interval, over the images that show the
+        part; under ``elsewhere`` that for discs at random places of the object, the control. What
+        fewer than :data:`FEWEST` images show is left out.
     """
     size = images.shape[1]
     pixels = images.astype(np.float32)
@@ -143,6 +180,7 @@ def occlusion(
         return maps_of(log_probability, pixels[rows], labels[rows], points[rows])
 
     everywhere = np.ones(len(images), bool)
+    # A disc far outside hides nothing, and needs no second function.
     whole = run(np.full((len(images), 2), -10.0 * size), everywhere)
     corners = np.where(np.isfinite(box), box, np.array([0, 0, size, size]))
     share = np.random.default_rng(0).random((len(images), 2))
@@ -150,9 +188,9 @@ def occlusion(
     changes = {"elsewhere": run(control, everywhere) - whole}
     for part, name in enumerate(names):
         seen = placed[:, part, 2] > 0
-        if seen.sum() >= 5:
+        if seen.sum() >= FEWEST:
             changes[name] = run(placed[:, part, :2], seen) - whole[seen]
-    return {name: _mean(change) for name, change in changes.items()}
+    return {name: _mean(change) for name, change in changes.items() if len(change) >= FEWEST}
 
 
 def _mean(values: Float[np.ndarray, " n"]) -> dict[str, float]:
@@ -173,7 +211,17 @@ def on_separating_parts(
 ) -> Float[np.ndarray, " n"]:
     """Share of the evidence for a class against another that lies on parts which separate them.
 
-    nan where none of these parts is visible.
+    Args:
+        network: under analysis.
+        images: that are looked at.
+        classes: the class of each image.
+        others: its rival.
+        placed: parts, (y, x, visible), in pixels.
+        separating: which parts tell the class from its rival.
+        radius: of the disc that stands for a part, pixels.
+
+    Returns:
+        Shares of the positive evidence; nan where none of these parts is visible.
     """
     method = jax.jit(lambda images, a, b: difference_map(network, images, a, b))
     maps = maps_of(method, images, classes, others)

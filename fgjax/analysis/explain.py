@@ -1,29 +1,51 @@
-"""What needs the network and its images again: fields of view, attribution, errors, pictures."""
+"""The measures that need the network and its images once more, and the pictures of the report.
+
+Fields of view, attribution, hidden parts and the evidence for errors cannot be had from collected
+rows. They are measured on a sample of the evaluated images, and on errors.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
-from fgjax.analysis import cases, errors, evidence, gallery, mistakes, parts, units, vision
+from fgjax.analysis import (
+    cases,
+    causes,
+    circumstances,
+    evidence,
+    gallery,
+    mistakes,
+    parts,
+    units,
+    vision,
+)
+from fgjax.analysis.features import Rows
 from fgjax.analysis.study import Study
 from fgjax.analysis.subject import evidence_level
 from fgjax.vocabulary import MIDDLE
 
 Load = Callable[[Any], dict[str, np.ndarray]]
 
-ERRORS = 200  # explained in full; more only repeat the same causes
-UNITS = 4  # shown of each level
-OCCLUDED = 48  # images in which parts are hidden
+ERRORS = 200  # how many are explained; more only repeat the same causes
+UNITS = 4  # how many of each level are shown
+OCCLUDED = 48  # in how many images parts are hidden: it takes a pass of the network for each part
+SEEN = 32  # images on which fields of view and selectivity are measured
 
 
 class Pictured(NamedTuple):
-    """Sections of the report, figures to add to each level, and pictures by name."""
+    """What :func:`explain` found.
+
+    Attributes:
+        content: sections of the report by name.
+        geometry: figures to add to each level, and to the embedding.
+        pictures: by name.
+    """
 
     content: dict[str, Any]
     geometry: dict[str, dict[str, Any]]
@@ -35,15 +57,18 @@ def explain(
 ) -> Pictured:
     """Everything that is measured on images rather than on collected rows.
 
+    Images are read once: those of the sample, of the errors, and those that units respond to most.
+
     Args:
         study: what was collected.
         chosen: rows of the sample.
-        load: batch of the evaluated examples with these indices.
-        load_training: the same of the training examples.
+        load: from indices of evaluated examples to the batch of these.
+        load_training: the same for training examples.
         params: parameters of the network, for its first filters.
     """
     rows = study.rows
     wrong = np.flatnonzero(rows["logits"].argmax(1) != rows["label"])
+    # Another seed than the sample's, so that the two draws have nothing to do with each other.
     wrong = np.sort(np.random.default_rng(1).permutation(wrong)[:ERRORS])
     shown = {
         level: gallery.characteristic_units(
@@ -56,12 +81,12 @@ def explain(
     ).astype(int)
     images = gallery.by_index(load(needed))
     sample = _images(images, rows, chosen)
-    geometry = vision.level_geometry(study.network, sample[:32], rows["octaves"])
+    geometry = vision.level_geometry(study.network, sample[:SEEN], rows["octaves"])
     separates = functools.cache(separator(study))
     on_parts = on_parts_of(study, images, np.union1d(chosen, wrong), separates)
-    explained = errors.explain(
+    explained = causes.explain(
         mistakes.witnesses(rows, study.scores, study.votes),
-        mistakes.circumstances(study.train, rows, study.size, separates),
+        circumstances.circumstances(study.train, rows, study.size, separates),
         on_parts,
     )
     browser, pictures = cases.browse(study, images, explained, load_training, separates)
@@ -91,14 +116,18 @@ def explain(
     return Pictured(content, geometry, pictures)
 
 
-def _images(images, rows, which) -> np.ndarray:
+def _images(
+    images: cases.Images, rows: Rows, which: Int[np.ndarray, " m"]
+) -> UInt8[np.ndarray, "m s s 3"]:
     return np.stack([images[int(i)] for i in rows["index"][which]])
 
 
 def separator(study: Study) -> Callable[[int, int], Float[np.ndarray, " p"]]:
-    """A function from two classes to how well each part alone tells them apart.
+    """A function from two classes to how well each part alone tells them apart, as an accuracy.
 
-    Where the data say which parts do, these have accuracy 1 and the others 0.5.
+    Drawn birds come with the truth: the parts in which two species differ have accuracy 1, the
+    others 0.5. Elsewhere it is that of read-outs at the last middle level: late enough to know
+    parts, early enough to keep them apart.
     """
     rows, concepts = study.rows, np.array(study.concepts)
     if study.info.separating_parts is not None:
@@ -115,21 +144,35 @@ def separator(study: Study) -> Callable[[int, int], Float[np.ndarray, " p"]]:
     scores = units.class_scores(study.train, rows, level, len(study.info.classes))
     visible = rows["parts"][rows["with_parts"], :, 2] > 0
     labels = rows["label"][rows["with_parts"]]
-    return lambda a, b: errors.separating_parts(scores, visible, labels, a, b)
+    return lambda a, b: causes.separating_parts(scores, visible, labels, a, b)
 
 
-def on_parts_of(study, images, which, separates) -> Float[np.ndarray, " n"]:
-    """Share of the evidence that lies on parts which separate the label from its closest rival.
+def on_parts_of(
+    study: Study,
+    images: cases.Images,
+    which: Int[np.ndarray, " m"],
+    separates: Callable[[int, int], Float[np.ndarray, " p"]],
+) -> Float[np.ndarray, " n"]:
+    """Share of the evidence that lies on parts which tell the label from its closest rival.
 
-    The rival is the class the network names or, where that is the label, the next one. nan where
-    it was not measured.
+    The rival is the class with the highest score but for the label.
+
+    Args:
+        study: what was collected.
+        images: evaluated images by index.
+        which: rows that are measured.
+        separates: from two classes to how well each part alone tells them apart.
+
+    Returns:
+        For every row the share, nan where it was not measured.
     """
     rows = study.rows
     result = np.full(len(rows["label"]), np.nan)
     if study.concepts and len(which):
         labels, others = rows["label"][which], mistakes.rivals(rows["logits"], rows["label"])[which]
         masks = [
-            mistakes.telling(separates(int(a), int(b))) for a, b in zip(labels, others, strict=True)
+            circumstances.telling(separates(int(a), int(b)))
+            for a, b in zip(labels, others, strict=True)
         ]
         result[which] = evidence.on_separating_parts(
             study.network,
@@ -147,6 +190,7 @@ def _occlusion(study: Study, sample: np.ndarray, chosen: np.ndarray) -> dict[str
     if not study.concepts:
         return None
     few, rows = chosen[:OCCLUDED], study.rows
+    # A disc half as wide again as the pointing game's covers a part, and not only its middle.
     return evidence.occlusion(
         study.network,
         sample[:OCCLUDED],
@@ -158,7 +202,12 @@ def _occlusion(study: Study, sample: np.ndarray, chosen: np.ndarray) -> dict[str
     )
 
 
-def _unit_pictures(study, images, shown, geometry) -> dict[str, gallery.Picture]:
+def _unit_pictures(
+    study: Study,
+    images: cases.Images,
+    shown: Mapping[str, Int[np.ndarray, " u"]],
+    geometry: Mapping[str, Mapping[str, Any]],
+) -> cases.Pictures:
     return {
         f"units-{level}": gallery.patches(
             study.rows["top"][level],
@@ -171,7 +220,12 @@ def _unit_pictures(study, images, shown, geometry) -> dict[str, gallery.Picture]
     }
 
 
-def _part_pictures(study, sample, chosen, columns: int = 6) -> dict[str, gallery.Picture]:
+def _part_pictures(
+    study: Study,
+    sample: UInt8[np.ndarray, "n s s 3"],
+    chosen: Int[np.ndarray, " n"],
+    columns: int = 6,
+) -> cases.Pictures:
     """The best middle-layer unit of each part, its response over images that show the part."""
     middle = [name for name in study.levels if name in MIDDLE]
     if not study.concepts or not middle:

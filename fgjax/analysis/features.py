@@ -1,7 +1,7 @@
 """One pass over the data: everything about each example that the measures need.
 
-Maps are described on the device and dropped; what is kept is a few vectors an example and level,
-so that memory is bounded by the number of examples and not by the size of the maps.
+Maps are described on the device and dropped. A few vectors are kept of each example and level, so
+that memory depends on the number of examples and not on the size of the maps.
 """
 
 from __future__ import annotations
@@ -13,33 +13,39 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from fgjax.analysis import geometry, parts, probes, similarity
 from fgjax.analysis.subject import Subject
 from fgjax.ops import boxes
-from fgjax.ops.resize import rescale
+from fgjax.ops.resize import rescale, resize_bilinear
 from fgjax.vocabulary import Hierarchy
 
 Batch = dict[str, np.ndarray]
 Rows = dict[str, Any]  # of arrays whose first axis is the examples
 
-# Memory for second-order features, of which an example has channels^2 / 2 at every level, two bytes
-# each. It is met at 1,700 images with two twins; of 12,000, a third of the channels enter.
+# Memory for second-order features. Of c channels an example has c^2 / 2 at every level, two bytes
+# each. Reached at 1,700 images with two twins; at 12,000 only a third of the channels fit.
 SECOND_ORDER_BYTES = 3e9
-# Features at every part of every example would outgrow all else; this many examples are enough.
+# How many examples keep their features at parts: of all, these would take most of the memory.
 EXAMPLES_WITH_PARTS = 1500
-# Of its sides, what an image keeps when it is asked how much its resolution matters.
+# An image is shrunk to this share of its sides, to see how much its resolution matters.
 SHRUNK = 2 / 3
 
 
 def second_order_channels(examples: int, levels: int) -> int:
-    """How many channels enter second-order features, so that all of them fit in memory."""
+    """How many channels enter second-order features, so that all features fit in memory.
+
+    Args:
+        examples: of both splits.
+        levels: of the network and all twins together.
+    """
+    # Below 64 channels the features tell little; 320 is the width of EfficientNet-Lite0's conv5.
     return int(np.clip(np.sqrt(SECOND_ORDER_BYTES / (examples * levels)), 64, 320))
 
 
 def concepts(part_names: Sequence[str]) -> dict[str, list[int]]:
-    """Parts by what they are: left and right of the same thing are one concept."""
+    """Indices of the parts of each concept: a left and a right part are one."""
     merged: dict[str, list[int]] = {}
     for index, name in enumerate(part_names):
         merged.setdefault(name.removeprefix("left ").removeprefix("right "), []).append(index)
@@ -49,7 +55,7 @@ def concepts(part_names: Sequence[str]) -> dict[str, list[int]]:
 def merge_sides(
     parts: Float[np.ndarray, "b p 3"], groups: Mapping[str, Sequence[int]]
 ) -> Float[np.ndarray, "b q 3"]:
-    """Parts by concept: of several, the first that is visible."""
+    """One part for each concept: the first of its parts that is visible, else its first."""
     if not groups:
         return parts[:, :0]
     chosen = [
@@ -66,9 +72,19 @@ def describe(
     size: int,
     channels: int,
 ) -> dict[str, Rows]:
-    """What is kept of each level: see the keys. ``placed`` and ``box`` are in pixels of the image.
+    """What is kept of each level.
 
-    ``object`` is the average over the box; it equals ``average`` where there is no box.
+    Args:
+        hierarchy: maps by level.
+        placed: parts, (y, x, visible), in pixels of the image.
+        box: of the object, in pixels of the image; nan where there is none.
+        size: side of the image, pixels.
+        channels: that enter second-order features.
+
+    Returns:
+        For each level: ``object``, the average over the box (over everything where there is no
+        box); ``peak``, the greatest response of each unit and its place; ``at_parts``, the feature
+        at each part; ``average`` and ``second_order``, over the whole map.
     """
     return {
         level: {
@@ -82,17 +98,22 @@ def describe(
 
 
 def pooled(maps: Float[Array, "b h w c"], channels: int) -> Rows:
-    """Average and second-order feature; the latter in half precision, which is exact enough."""
+    """Average and second-order feature of maps."""
+    # The second-order feature has length one and thousands of numbers: half precision keeps three
+    # digits of each, and halves what takes most of the memory.
     return {
         "average": probes.average(maps),
         "second_order": probes.second_order(maps, limit=channels).astype(jnp.float16),
     }
 
 
-def _average_inside(maps, box, size):
+def _average_inside(
+    maps: Float[Array, "b h w c"], box: Float[Array, "b 4"], size: int
+) -> Float[Array, "b c"]:
     height, width = maps.shape[1:3]
     rows, columns = (jnp.arange(n) + 0.5 for n in (height, width))
-    # A cell counts by the share of it that the box covers; a box is never quite empty.
+    # A cell counts by the share of it that the box covers. The little that is added to every cell
+    # keeps the total from zero where a box is empty.
     top, left, bottom, right = (jnp.nan_to_num(box, nan=0.0) / size).T
     has_box = jnp.isfinite(box).all(1)
     inside_rows = _covered(rows, top * height, bottom * height)
@@ -102,9 +123,10 @@ def _average_inside(maps, box, size):
     return jnp.einsum("bhwc,bhw->bc", maps, weight) / weight.sum((1, 2))[:, None]
 
 
-def _covered(centre, low, high):
+def _covered(center, low, high):
+    """Share of each cell, one wide and centered at ``center``, that lies between low and high."""
     return jnp.clip(
-        jnp.minimum(centre + 0.5, high[:, None]) - jnp.maximum(centre - 0.5, low[:, None]), 0, 1
+        jnp.minimum(center + 0.5, high[:, None]) - jnp.maximum(center - 0.5, low[:, None]), 0, 1
     )
 
 
@@ -121,20 +143,23 @@ def collect(
 
     Args:
         network: under analysis.
-        twins: other networks to set beside it, as functions from images to ``Outputs``.
-        batches: as of ``data.pipeline.eval_batches``; masked rows are dropped.
+        twins: networks that it is compared with, as functions from images to ``Outputs``.
+        batches: as ``data.pipeline.eval_batches`` makes them; rows of padding are dropped.
         channels: that enter second-order features.
-        groups: parts by concept, see :func:`concepts`.
+        groups: indices of the parts of each concept, see :func:`concepts`.
         stride: features at parts are kept of the examples whose index is a multiple of it.
 
     Returns:
-        By example: ``index, label, box, parts, logits, embedding, with_parts`` (whether features
-        at parts are kept), ``detail`` (share of its contrast that shrinking takes); box and
-        parts are in pixels of the image. ``levels``: level -> what
-        :func:`describe` keeps; ``shrunk``: level -> average feature of the shrunk image;
-        ``twins``: name -> level -> pooled features. Over all examples: ``octaves``, the energy
-        by frequency of each level; ``alignment``, CKA sums over ``alignment_names``; ``top``, the
-        greatest responses of every unit.
+        With a row for each example: ``index``, ``label``, ``logits``, ``embedding``; ``box`` and
+        ``parts``, in pixels of the image; ``detail``, the share of the image's contrast that is
+        lost when it is shrunk; ``with_parts``, whether its features at parts are kept;
+        ``levels``, by level what :func:`describe` gives (of a peak only its place);
+        ``shrunk``, by level the average feature of the shrunk image; ``twins``, by name and level
+        the pooled features.
+
+        Over all examples: ``octaves``, by level the energy by frequency; ``top``, by level the
+        greatest responses of every unit; ``alignment``, the sums of CKA between the levels
+        ``alignment_names`` of all networks.
     """
     run = jax.jit(functools.partial(_run, network, twins, channels))
     kept: list[Rows] = []
@@ -156,12 +181,20 @@ def collect(
     return jax.tree.map(lambda *x: np.concatenate(x), *kept) | totals | {"alignment_names": names}
 
 
-def _run(network, twins, channels, images, mask, placed, box):
-    """Rows by example, Gram matrices of all networks' levels, energy by frequency."""
+def _run(
+    network: Subject,
+    twins: Mapping[str, Callable[[Array], Any]],
+    channels: int,
+    images: Num[Array, "b s s 3"],
+    mask: Float[Array, " b"],
+    placed: Float[Array, "b p 3"],
+    box: Float[Array, "b 4"],
+) -> tuple[Rows, Float[Array, "r b b"], dict[str, Float[Array, " o"]]]:
+    """Of a batch: rows, Gram matrices of the levels of all networks, energy by frequency."""
     outputs = network.apply(images)
     others = {name: twin(images).hierarchy for name, twin in twins.items()}
     small = rescale(images.astype(jnp.float32), SHRUNK)
-    blurred = jax.image.resize(small, images.shape, "bilinear")
+    blurred = resize_bilinear(small, images.shape[1:3])
     rows = {
         "detail": jnp.sqrt(jnp.mean((images - blurred) ** 2, (1, 2, 3))) / _contrast(images),
         "logits": network.decide(outputs),
@@ -175,32 +208,33 @@ def _run(network, twins, channels, images, mask, placed, box):
     }
     hierarchies = (outputs.hierarchy, *others.values())
     grams = jnp.stack([similarity.gram(maps) for h in hierarchies for maps in h.values()])
-    unmasked = mask[:, None, None, None]
-    octaves = {k: geometry.octaves(maps * unmasked) for k, maps in outputs.hierarchy.items()}
+    # Padding has no energy once its maps are zero; its rows are dropped later, by the caller.
+    real = mask[:, None, None, None]
+    octaves = {k: geometry.octaves(maps * real) for k, maps in outputs.hierarchy.items()}
     return rows, grams, octaves
 
 
 def _contrast(images: Array) -> Float[Array, " b"]:
-    """Standard deviation of the pixels of each image, at least that of rounding."""
+    """Standard deviation of the pixels of each image."""
+    # At least half a gray value, the error of rounding: an even image has no detail to lose.
     return jnp.maximum(images.astype(jnp.float32).std((1, 2, 3)), 0.5)
 
 
 def _add(totals: Rows, rows: Rows, grams: np.ndarray, energy: dict[str, np.ndarray]) -> None:
-    """Adds a batch to what is over all examples; of the peaks, their places stay in the rows."""
+    """Adds a batch to the totals over all examples; of its peaks, only their places are kept."""
     for level, row in rows["levels"].items():
         value, *place = row["peak"]
         totals["top"][level] = geometry.merge_top(
             totals["top"].get(level), value, rows["index"], *place
         )
-        row["peak"] = tuple(x.astype(np.uint16) for x in place)
-    if grams.shape[-1] >= 4:
-        totals["alignment"] = similarity.accumulate(totals["alignment"], grams)
+        row["peak"] = tuple(x.astype(np.uint16) for x in place)  # no map is wider than 65,535
+    totals["alignment"] = similarity.accumulate(totals["alignment"], grams)
     known = totals["octaves"]
     totals["octaves"] = energy if known is None else jax.tree.map(np.add, known, energy)
 
 
 def gather(batches: Iterable[Batch], indices: Iterable[int]) -> Batch:
-    """The rows of the examples ``indices``, in that order."""
+    """One batch of the examples with these indices, in that order; at least one."""
     wanted = [int(index) for index in indices]
     found = {
         int(index): {key: value[row] for key, value in batch.items()}

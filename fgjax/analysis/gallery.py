@@ -1,23 +1,22 @@
-"""Pictures of the report: what units respond to, where parts are found, why pairs are confused."""
+"""Pictures of the report: sheets of tiles, patches that a unit prefers, responses, marked parts."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from fgjax.analysis import compression, geometry, parts
+from fgjax.analysis import compression, geometry, probes
 from fgjax.overlay import evidence_scale, heat_overlay
 
 Picture = UInt8[np.ndarray, "h w 3"]
-GAP = 2
+GAP = 2  # white pixels between two pictures of a sheet
 
 
 def sheet(pictures: list[Picture], columns: int) -> Picture:
-    """Equal pictures side by side in rows of ``columns``, white between them."""
+    """Pictures of one size in rows of ``columns``, white between them."""
     height, width = pictures[0].shape[:2]
     rows = -(-len(pictures) // columns)
     page = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
@@ -36,7 +35,10 @@ def resize(picture: Picture, side: int, *, smooth: bool = True) -> Picture:
 def characteristic_units(
     features: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"], count: int
 ) -> Int[np.ndarray, " u"]:
-    """Units whose response varies most between classes compared with within them (F ratio)."""
+    """The ``count`` units whose responses differ most between classes.
+
+    By the F ratio: variance between the classes' means over variance within the classes.
+    """
     residual, means, shares = compression.spread(features, labels)
     between = (shares[:, None] * means**2).sum(0)
     return np.argsort(-between / np.maximum((residual**2).mean(0), 1e-12))[:count]
@@ -52,7 +54,17 @@ def patches(
     columns: int = 6,
     side: int = 56,
 ) -> Picture:
-    """One row per unit: what it responded to most, cropped to its effective receptive field."""
+    """A row for each unit: what it responded to most, cropped to its effective receptive field.
+
+    Args:
+        top: greatest responses of all units of a level.
+        units: which of them are shown.
+        images: by index of their example.
+        map_size: side of the level's maps.
+        field: side of the effective receptive field, pixels; at least 8 are shown.
+        columns: patches of a unit.
+        side: of a patch on the sheet, pixels.
+    """
     columns = min(columns, len(top.image))
     tiles = [
         resize(
@@ -72,7 +84,7 @@ def patches(
 
 
 def response(image: Picture, unit_map: Float[np.ndarray, "h w"]) -> Picture:
-    """A unit's response over the image, as evidence."""
+    """A unit's positive response laid over the image in red."""
     positive = np.maximum(unit_map, 0)
     return heat_overlay(image, positive, evidence_scale(positive))
 
@@ -87,22 +99,22 @@ def wanted(
 def nearest(
     query: Float[np.ndarray, " d"], features: Float[np.ndarray, "n d"], among: np.ndarray
 ) -> int:
-    """Row, among those given, of the feature with the highest cosine similarity."""
+    """Row of the feature with the highest cosine similarity to the query, of those ``among``.
+
+    Args:
+        query: feature that is compared.
+        features: to choose from.
+        among: Bool[n], which of them may be chosen; at least one.
+    """
     rows = np.flatnonzero(among)
-    unit = features[rows] / np.maximum(np.linalg.norm(features[rows], axis=1, keepdims=True), 1e-12)
-    return int(rows[(unit @ query).argmax()])
+    return int(rows[(probes.unit_length(features[rows]) @ query).argmax()])
 
 
 def marked(image: Picture, point: Float[np.ndarray, " 2"], radius: float) -> Picture:
-    """The image with a ring around a point."""
+    """The image with a white ring around a point (y, x), in pixels."""
     y, x = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
     ring = np.abs(np.hypot(y - point[0], x - point[1]) - radius) < 1.5
     return np.where(ring[..., None], np.array([255, 255, 255], np.uint8), image)
-
-
-def enlarge(maps: Float[np.ndarray, "b h w"], size: int) -> Float[np.ndarray, "b s s"]:
-    """Maps at the size of the image."""
-    return np.asarray(parts.upsample(jnp.asarray(maps), size))
 
 
 def by_index(batch: dict[str, Any]) -> dict[int, Picture]:

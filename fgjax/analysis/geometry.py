@@ -1,6 +1,7 @@
-"""What a unit of a level sees: how far, how fine, along which direction, in which colour.
+"""What a unit of a level sees: how far, how fine, along which direction, in which color.
 
-Functions take ``levels_of``, a function from normalised images ``Float[b h w 3]`` to a hierarchy
+A unit is a channel of a level's map; its center unit is that channel at the middle location.
+Networks come as ``levels_of``, a function from images ``Float[b h w 3]`` to a hierarchy
 ``{level: Float[b h' w' c]}``.
 """
 
@@ -14,45 +15,57 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from fgjax.data.augment import LUMA
 from fgjax.vocabulary import Hierarchy
 
 LevelsOf = Callable[[Float[Array, "b h w 3"]], Hierarchy]
 
-# Share of the peak that a Gaussian has at two standard deviations (Luo et al., 2016).
+# Sensitivity below this share of the peak lies outside the effective receptive field: the share of
+# a Gaussian's mass that is more than two standard deviations from its mean (Luo et al., 2016).
 TWO_SIGMA = 0.0455
 
 
-def receptive_fields(levels_of: LevelsOf, image_size: int) -> dict[str, int]:
-    """Side in pixels of the square that the centre unit of each level can depend on.
+def center_unit(maps: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
+    """Every channel at the middle location."""
+    return maps[:, maps.shape[1] // 2, maps.shape[2] // 2]
 
-    Found by experiment, so that it holds for any architecture: not-a-number spreads to exactly
-    the units that a pixel reaches. The first and the last column that reach the centre unit are
-    found by bisection, all levels side by side. Clipped to the image; a level with global context
-    (squeeze-excite, attention over locations) sees all of it.
+
+def receptive_fields(levels_of: LevelsOf, image_size: int) -> dict[str, int]:
+    """Side in pixels of the square that the center unit of each level can depend on.
+
+    Measured, and so right for any architecture: not-a-number in a pixel spreads to exactly the
+    units that depend on it. How many columns at the left and at the right edge the center unit of
+    a level does not depend on is found by bisection, for all levels at once. A level with global
+    context (squeeze-excite, attention over locations) sees the whole image; none sees more.
+
+    Args:
+        levels_of: images to hierarchy.
+        image_size: side of the images, pixels.
     """
     shapes = jax.eval_shape(levels_of, jnp.zeros((1, image_size, image_size, 3)))
     names = list(shapes)
     columns = np.arange(image_size)
 
     @jax.jit
-    def blind(spoilt):
-        """For each level and its two spoilt images: does the centre unit stay a number?"""
-        images = jnp.where(spoilt[:, None, :, None], jnp.nan, 0.0)
-        maps = levels_of(jnp.broadcast_to(images, (len(spoilt), image_size, image_size, 3)))
-        centres = [maps[name][:, m.shape[1] // 2, m.shape[2] // 2] for name, m in shapes.items()]
-        return jnp.stack([jnp.isfinite(centre).all(-1) for centre in centres])
+    def unaffected(spoiled):
+        """For each level (row) and each image (column): does the center unit stay a number?"""
+        images = jnp.where(spoiled[:, None, :, None], jnp.nan, 0.0)
+        maps = levels_of(jnp.broadcast_to(images, (len(spoiled), image_size, image_size, 3)))
+        return jnp.stack([jnp.isfinite(center_unit(maps[name])).all(-1) for name in names])
 
-    # Invariant: columns below `safe` do not reach the unit, columns below `seen` do.
+    # For each level, at the left and the right edge: spoiling `safe` columns leaves its center unit
+    # a number, spoiling `seen` columns does not.
     safe = np.zeros((len(names), 2), int)
     seen = np.full((len(names), 2), image_size)
+    # Each level has two images of its own, spoiled at one edge each; the others' are not looked at.
     level = np.arange(len(names))[:, None]
-    slot = np.arange(2 * len(names)).reshape(-1, 2)
+    own = np.arange(2 * len(names)).reshape(-1, 2)
     while (seen - safe).max() > 1:
         middle = (safe + seen) // 2
         left = columns < middle[:, :1]
         right = columns >= image_size - middle[:, 1:]
-        spoilt = np.stack([left, right], 1).reshape(-1, image_size)
-        finite = np.asarray(blind(spoilt))[level, slot]
+        spoiled = np.stack([left, right], 1).reshape(-1, image_size)
+        finite = np.asarray(unaffected(spoiled))[level, own]
         safe, seen = np.where(finite, middle, safe), np.where(finite, seen, middle)
     return {name: int(image_size - safe[i].sum()) for i, name in enumerate(names)}
 
@@ -60,26 +73,29 @@ def receptive_fields(levels_of: LevelsOf, image_size: int) -> dict[str, int]:
 def sensitivity(
     levels_of: LevelsOf, images: Float[Array, "b h w 3"], level: str
 ) -> Float[Array, "h w"]:
-    """``|d sum(A[centre]) / d pixel|``, averaged over images, summed over colours."""
+    """How much each pixel moves the center unit: the gradient's magnitude, mean over images.
 
-    def centre(x):
-        maps = levels_of(x)[level]
-        return maps[:, maps.shape[1] // 2, maps.shape[2] // 2].sum()
+    The gradient is that of the sum over channels; magnitudes are summed over colors.
+    """
 
-    return jnp.abs(jax.grad(centre)(images)).sum(-1).mean(0)
+    def response(x):
+        return center_unit(levels_of(x)[level]).sum()
+
+    return jnp.abs(jax.grad(response)(images)).sum(-1).mean(0)
 
 
 def effective_size(sensitivity: Float[np.ndarray, "h w"]) -> float:
-    """Side of the square with the area where sensitivity is above 4.55 % of its peak, pixels."""
+    """Side in pixels of the effective receptive field, were it a square: the root of its area."""
     return float(np.sqrt(np.sum(sensitivity > TWO_SIGMA * sensitivity.max())))
 
 
 def octaves(maps: Float[Array, "b h w c"]) -> Float[Array, " o"]:
-    """Energy by spatial frequency: the mean (first), then octaves of cycles per image width.
+    """Energy of maps by spatial frequency, summed over images and channels.
 
-    Entry ``i > 0`` holds frequencies in ``[2**(i-1), 2**i)``; so do coarser maps, which have
-    fewer octaves. Summed over images and channels (Parseval: the sum is that of the squares), so
-    that batches add up; divide by the total for shares.
+    Entry 0 is the energy of the mean, entry ``i > 0`` that of frequencies in ``[2**(i-1), 2**i)``
+    cycles per image width: the same octaves at every level, of which coarse maps have fewer. All
+    entries together are the sum of squares (Parseval's theorem), so that batches can be added and
+    shares are quotients by the total.
     """
     height, width = maps.shape[1:3]
     power = jnp.sum(jnp.abs(jnp.fft.fft2(maps, axes=(1, 2))) ** 2, axis=(0, 3)) / (height * width)
@@ -93,9 +109,19 @@ def octaves(maps: Float[Array, "b h w c"]) -> Float[Array, " o"]:
 
 
 def gratings(
-    image_size: int, orientations: int = 8, periods: tuple[float, ...] = (4, 8, 16, 32), phases=4
+    image_size: int,
+    orientations: int = 8,
+    periods: tuple[float, ...] = (4, 8, 16, 32),
+    phases: int = 4,
 ) -> Float[np.ndarray, "o p f s s 3"]:
-    """Grey sinusoidal gratings in [0, 1] by orientation, period (pixels) and phase."""
+    """Gray sinusoidal gratings in [0, 1].
+
+    Args:
+        image_size: side, pixels.
+        orientations: o angles, even over half a turn.
+        periods: p wavelengths, pixels.
+        phases: f shifts, even over a wavelength.
+    """
     angle = np.pi * np.arange(orientations) / orientations
     y, x = np.mgrid[:image_size, :image_size] - image_size / 2
     along = np.cos(angle)[:, None, None] * x + np.sin(angle)[:, None, None] * y
@@ -106,10 +132,13 @@ def gratings(
 
 
 def orientation_selectivity(responses: Float[np.ndarray, "o p f c"]) -> Float[np.ndarray, " c"]:
-    """``|sum r exp(2 i angle)| / sum r`` over orientations: 0 for none, 1 for a single one.
+    """``|sum r exp(2 i angle)| / sum r`` over orientations; in [0, 1].
 
-    ``r`` is the response to the best phase, at the period where a unit responds most. A unit that
-    never responds has selectivity 0.
+    0 for a unit that responds to all orientations alike, or never; 1 for one that responds to a
+    single orientation. ``r`` is its response to the best phase, at its best period.
+
+    Args:
+        responses: of each unit to each of the :func:`gratings`.
     """
     best_phase = np.maximum(responses, 0).max(2)
     period = best_phase.max(0).argmax(0)
@@ -119,28 +148,40 @@ def orientation_selectivity(responses: Float[np.ndarray, "o p f c"]) -> Float[np
     return vector / np.maximum(tuning.sum(0), 1e-12)
 
 
-def colour_selectivity(
-    colour: Float[np.ndarray, "n c"], grey: Float[np.ndarray, "n c"], top: int = 10
+def color_selectivity(
+    color: Float[np.ndarray, "n c"], gray: Float[np.ndarray, "n c"], top: int = 10
 ) -> Float[np.ndarray, " c"]:
-    """``1 - sum(grey) / sum(colour)`` over a unit's most active images (Rafegas & Vanrell, 2018).
+    """``1 - sum(gray) / sum(color)`` over a unit's most active images (Rafegas & Vanrell, 2018).
 
-    The two hold the greatest response of each unit to each image, as it is and without its
-    colours. Clipped to [0, 1].
+    Clipped to [0, 1]: 0 for a unit that responds to gray images as well, or never; 1 for one that
+    is silent without color.
+
+    Args:
+        color: greatest response of each unit to each image.
+        gray: the same for the images without their colors.
+        top: how many images count: those with the greatest responses in color.
     """
-    best = np.argsort(-colour, axis=0)[:top]
-    with_colour = np.take_along_axis(np.maximum(colour, 0), best, 0).sum(0)
-    without = np.take_along_axis(np.maximum(grey, 0), best, 0).sum(0)
-    return np.clip(1 - without / np.maximum(with_colour, 1e-12), 0, 1) * (with_colour > 0)
+    best = np.argsort(-color, axis=0)[:top]
+    with_color = np.take_along_axis(np.maximum(color, 0), best, 0).sum(0)
+    without = np.take_along_axis(np.maximum(gray, 0), best, 0).sum(0)
+    return np.clip(1 - without / np.maximum(with_color, 1e-12), 0, 1) * (with_color > 0)
 
 
-def grey(images: Num[Array | np.ndarray, "b h w 3"]) -> Float[Array, "b h w 3"]:
-    """Images in [0, 1] or [0, 255] with their luma (ITU-R BT.601) in all three channels."""
-    luma = images @ jnp.asarray([0.299, 0.587, 0.114], jnp.float32)
+def gray(images: Num[Array | np.ndarray, "b h w 3"]) -> Float[Array, "b h w 3"]:
+    """Images of any range with their luma in all three channels."""
+    luma = images @ jnp.asarray(LUMA, jnp.float32)
     return jnp.repeat(luma[..., None], 3, axis=-1)
 
 
 class Top(NamedTuple):
-    """The greatest responses met so far, by rank and unit; ``row``, ``column`` are on the map."""
+    """The m greatest responses of each of c units so far, each from another image.
+
+    Attributes:
+        value: the responses, greatest first.
+        image: index of the example.
+        row: of the location on the map.
+        column: of the location on the map.
+    """
 
     value: Float[np.ndarray, "m c"]
     image: Int[np.ndarray, "m c"]
@@ -166,7 +207,16 @@ def merge_top(
     column: Int[np.ndarray, "b c"],
     keep: int = 9,
 ) -> Top:
-    """``top`` after one more batch: each unit's ``keep`` greatest responses, one per image."""
+    """``top`` after one more batch; None before the first.
+
+    Args:
+        top: greatest responses so far.
+        value: greatest response of each unit to each example of the batch.
+        index: of the examples.
+        row: of these responses on the map.
+        column: of these responses on the map.
+        keep: how many each unit keeps.
+    """
     batch = Top(value, np.broadcast_to(index[:, None], value.shape), row, column)
     merged = batch if top is None else Top(*map(np.concatenate, zip(top, batch, strict=True)))
     order = np.argsort(-merged.value, axis=0, kind="stable")[:keep]
@@ -174,7 +224,17 @@ def merge_top(
 
 
 def crop(image: np.ndarray, row: int, column: int, map_size: int, side: float) -> np.ndarray:
-    """The square of ``side`` pixels around the unit at (row, column), edge pixels repeated."""
+    """The square of ``side`` pixels around a location of a map.
+
+    Beyond the image, the pixels of its edge are repeated.
+
+    Args:
+        image: to be cut, [size size 3].
+        row: of the location.
+        column: of the location.
+        map_size: side of the map, which covers the image.
+        side: of the square, in pixels of the image.
+    """
     size = image.shape[0]
     half = max(1, round(side / 2))
     padded = np.pad(image, ((half, half), (half, half), (0, 0)), mode="edge")

@@ -1,4 +1,4 @@
-"""What each level knows: read-outs of every level for every target, and what they add up to."""
+"""What each level knows: read-outs of every level, and figures of its features."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fgjax.analysis import compression, probes, transferability
+from fgjax.analysis.features import Rows
 from fgjax.evaluation import intervals
 
-Rows = dict[str, Any]
-# Above this, a score that needs a decomposition of the features costs more than it tells.
+# Features of more numbers than this get no score that decomposes their covariance: its time grows
+# with the cube of the number, and the score serves only to rank levels.
 WIDE = 4096
 
 
 def representations(rows: Rows) -> dict[tuple[str, str], Float[np.ndarray, "n d"]]:
     """Every set of features that is read out, by (level, kind), from collected rows.
 
-    Kinds: ``average``, ``second_order``; the same of a twin under ``random average``, ...;
-    ``embedding`` is what the head reads.
+    Kinds are ``average`` and ``second_order``; those of a twin bear its name, as in ``random
+    average``. What the head reads counts as the average of a level ``embedding``.
     """
     features = {
         (level, kind): row[kind]
@@ -39,11 +40,16 @@ def read_outs(
     evaluation: Rows,
     coarse_of: Int[np.ndarray, " k"] | None,
 ) -> tuple[dict[tuple[str, str], dict[str, np.ndarray]], dict[tuple[str, str], Any]]:
-    """Scores of a probe of every representation for every target on the evaluation examples.
+    """Fits a probe of every representation for every target, and scores the evaluation examples.
+
+    Args:
+        train: rows that the probes are fitted to.
+        evaluation: rows that they score.
+        coarse_of: family of each class; None where the data have no families.
 
     Returns:
-        ``scores[level, kind][target]`` with targets ``fine`` and, with families, ``coarse``; and
-        the probes for the fine classes.
+        Scores by (level, kind) and target, which is ``fine`` or, with families, ``coarse``; and by
+        (level, kind) the probe for the fine classes.
     """
     targets = {"fine": train["label"]}
     if coarse_of is not None:
@@ -65,43 +71,46 @@ def accuracies(
     labels: Int[np.ndarray, " n"],
     coarse_of: Int[np.ndarray, " k"] | None,
 ) -> dict[str, dict[str, float]]:
-    """Accuracy by target, with Wilson bounds.
+    """Accuracy of a read-out by target, with Wilson bounds.
 
-    ``coarse`` is over all families; ``coarse_shared`` leaves out the examples of families that
-    hold a single class, for which the coarse question is the fine one.
+    Args:
+        scores: by target.
+        labels: fine classes of the examples.
+        coarse_of: family of each class; None where the data have no families.
+
+    Returns:
+        ``fine``; with families ``coarse`` and ``coarse_shared``, which leaves out the examples of
+        families with a single class: to name these is to name the class.
     """
-    result = {"fine": share(scores["fine"].argmax(1) == labels)}
+    result = {"fine": intervals.share(scores["fine"].argmax(1) == labels)._asdict()}
     if coarse_of is None:
         return result
     families = np.asarray(coarse_of)[labels]
     right = scores["coarse"].argmax(1) == families
     shared = np.bincount(coarse_of)[families] > 1
-    result["coarse"] = share(right)
+    result["coarse"] = intervals.share(right)._asdict()
     if shared.any():
-        result["coarse_shared"] = share(right[shared])
+        result["coarse_shared"] = intervals.share(right[shared])._asdict()
     return result
 
 
-def share(correct: Bool[np.ndarray, " n"]) -> dict[str, float]:
-    """Accuracy with its Wilson bounds."""
-    return intervals.wilson(int(np.sum(correct)), len(correct))._asdict()
-
-
-def neighbours(train: Rows, evaluation: Rows, classes: int) -> dict[str, np.ndarray]:
-    """Votes of the nearest training examples at every level and in the embedding."""
-    names = {level: row["average"] for level, row in train["levels"].items()}
-    queries = {level: row["average"] for level, row in evaluation["levels"].items()}
-    names["embedding"], queries["embedding"] = train["embedding"], evaluation["embedding"]
+def neighbors(train: Rows, evaluation: Rows, classes: int) -> dict[str, np.ndarray]:
+    """Share of each class among the nearest training examples, at every level and the embedding."""
+    known, queries = (
+        {level: row["average"] for level, row in rows["levels"].items()}
+        | {"embedding": rows["embedding"]}
+        for rows in (train, evaluation)
+    )
     return {
-        name: probes.nearest_neighbours(features, train["label"], queries[name], classes)
-        for name, features in names.items()
+        name: probes.nearest_neighbors(features, train["label"], queries[name], classes)
+        for name, features in known.items()
     }
 
 
 def scores_without_training(
     features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]
 ) -> dict[str, float]:
-    """LogME, H-score and TransRate of training features."""
+    """LogME, H-score and TransRate of training features; empty for very wide ones."""
     if features.shape[1] > WIDE:
         return {}
     return {
@@ -125,10 +134,15 @@ def spectrum_figures(
 
 
 def passage(
-    right_at: Mapping[str, Bool[np.ndarray, " n"]], order: Sequence[str]
+    right: Mapping[str, Bool[np.ndarray, " n"]], order: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """What is lost and gained from each read-out of ``order`` to the next."""
+    """What is lost and gained from each stage of ``order`` to the next.
+
+    Args:
+        right: by stage, which examples its read-out tells rightly.
+        order: the stages.
+    """
     return [
-        {"from": before, "to": after, **compression.lost(right_at[before], right_at[after])}
+        {"from": before, "to": after, **compression.lost(right[before], right[after])}
         for before, after in itertools.pairwise(order)
     ]

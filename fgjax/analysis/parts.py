@@ -1,7 +1,7 @@
-"""Do units and maps point at annotated parts? Pointing game, PCK, IoU, response maps, occlusion.
+"""Do units and maps point at annotated parts? Pointing game, PCK, features at parts, occlusion.
 
 Points are (y, x) and boxes (top, left, bottom, right), in pixels of the image that the network
-saw and in the continuous coordinates of ``fgjax.ops.boxes``: the centre of the first pixel is
+saw and in the continuous coordinates of ``fgjax.ops.boxes``: the center of the first pixel is
 (0.5, 0.5). Places on a map are turned into pixels by :func:`to_pixels`.
 """
 
@@ -19,7 +19,7 @@ RADIUS = 15 / 224
 def to_pixels(
     row: Int[np.ndarray, ...], column: Int[np.ndarray, ...], map_size: int, image_size: int
 ) -> Float[np.ndarray, "... 2"]:
-    """Centre, in pixels, of a location of a map that covers the image."""
+    """Center, in pixels, of a location of a map that covers the image."""
     return (np.stack([row, column], -1) + 0.5) * (image_size / map_size)
 
 
@@ -42,7 +42,14 @@ def hits_box(
 def chance(
     targets: Float[np.ndarray, "b p 2"], boxes: Float[np.ndarray, "b 4"], radius: float
 ) -> Float[np.ndarray, "b p"]:
-    """Chance that a point drawn evenly from the object's box is within ``radius`` of a part."""
+    """Chance that a point drawn evenly from the object's box is within ``radius`` of a part.
+
+    Args:
+        targets: places of the parts.
+        boxes: of the objects.
+        radius: in pixels.
+    """
+    # On a grid of 24 x 24 points instead of by integration: parts may lie near the box's edge.
     grid = (np.stack(np.meshgrid(*[np.arange(24)] * 2, indexing="ij"), -1) + 0.5).reshape(
         -1, 2
     ) / 24
@@ -57,10 +64,17 @@ def pck(
     boxes: Float[np.ndarray, "n 4"],
     alpha: float = 0.1,
 ) -> Float[np.ndarray, " p"]:
-    """Percentage of correct keypoints, as a share, over visible parts (Yang & Ramanan, 2013).
+    """PCK: share of the visible parts that were found (Yang & Ramanan, 2013), for each part.
 
-    Correct: within ``alpha * max(height, width)`` of the object's box. nan for a part that is
-    nowhere visible.
+    Args:
+        predicted: points, one for each example and part.
+        targets: where the parts are.
+        visible: which parts each example shows.
+        boxes: of the objects.
+        alpha: a part is found within ``alpha * max(height, width)`` of the object's box.
+
+    Returns:
+        Shares in [0, 1]; nan for a part that no example shows.
     """
     side = np.max(boxes[:, 2:] - boxes[:, :2], axis=1)
     correct = hits(predicted, targets, (alpha * side)[:, None]) & visible
@@ -74,58 +88,28 @@ def unit_hits(
     visible: Bool[np.ndarray, "b p"],
     radius: float,
 ) -> Int[np.ndarray, "c p"]:
-    """How often each unit's peak falls on each visible part; sums over batches add up."""
+    """How many examples there are in which a unit's peak falls on a visible part, for each pair.
+
+    Args:
+        points: the peak of each unit.
+        targets: where the parts are.
+        visible: which parts each example shows.
+        radius: in pixels.
+    """
     on_part = hits(points[:, :, None], targets[:, None], radius)
     return np.sum(on_part & visible[:, None], axis=0)
 
 
-def iou(first: Bool[np.ndarray, "... h w"], second: Bool[np.ndarray, "... h w"]) -> np.ndarray:
-    """Intersection over union of masks; 0 where both are empty."""
-    both = np.sum(first & second, axis=(-2, -1))
-    either = np.sum(first | second, axis=(-2, -1))
-    return both / np.maximum(either, 1)
-
-
-def box_masks(boxes: Float[np.ndarray, "b 4"], size: int) -> Bool[np.ndarray, "b s s"]:
-    """Boxes of an image of ``size`` pixels as masks."""
-    place = np.arange(size) + 0.5
-    rows = (place >= boxes[:, :1]) & (place <= boxes[:, 2:3])
-    columns = (place >= boxes[:, 1:2]) & (place <= boxes[:, 3:])
-    return rows[:, :, None] & columns[:, None, :]
-
-
 def disc_masks(points: Float[np.ndarray, "... 2"], size: int, radius: float) -> np.ndarray:
-    """Discs around points as masks ``[... size size]``: what stands for a part without a mask."""
+    """Discs around points as masks ``[... size size]``; parts are annotated as points only."""
     y, x = np.mgrid[:size, :size] + 0.5
     return np.hypot(y - points[..., 0, None, None], x - points[..., 1, None, None]) <= radius
-
-
-def unit_overlap(
-    maps: Float[np.ndarray, "b h w c"],
-    masks: Bool[np.ndarray, "b p h w"],
-    thresholds: Float[np.ndarray, " c"],
-) -> tuple[Int[np.ndarray, "c p"], Int[np.ndarray, "c p"]]:
-    """Network dissection (Bau et al., 2017): counts of intersection and union; batches add up.
-
-    ``thresholds`` is each unit's top 0.5 % quantile; masks are at the size of the maps, and their
-    ratio over all images is the IoU of a unit with a concept.
-    """
-    active = (maps > thresholds).astype(np.int64)
-    masks = masks.astype(np.int64)
-    both = np.einsum("bhwc,bphw->cp", active, masks)
-    either = active.sum((0, 1, 2))[:, None] + masks.sum((0, 2, 3)) - both
-    return both, either
-
-
-def upsample(maps: Float[Array, "b h w"], size: int) -> Float[Array, "b s s"]:
-    """Maps at the size of the image, bilinear."""
-    return jax.image.resize(maps, (maps.shape[0], size, size), "bilinear")
 
 
 def at_points(
     maps: Float[Array, "b h w c"], points: Float[Array, "b p 2"], image_size: int
 ) -> Float[Array, "b p c"]:
-    """Features of the location that holds each point; points outside take the nearest one."""
+    """Feature of the location that holds each point; of the nearest one if the point is outside."""
     height, width = maps.shape[1:3]
     scale = jnp.asarray([height, width]) / image_size
     place = jnp.clip(points * scale, 0, jnp.asarray([height, width]) - 1).astype(jnp.int32)
@@ -135,9 +119,9 @@ def at_points(
 def occlude(
     images: Float[Array, "b h w 3"], points: Float[Array, "b 2"], radius: float
 ) -> Float[Array, "b h w 3"]:
-    """Images with a soft-edged disc around a point replaced by the image's own mean colour.
+    """Images with a disc around a point replaced by the image's own mean color.
 
-    The edge falls off over a quarter of the radius: a sharp one would be a new feature.
+    The disc fades out over a quarter of the radius: a sharp edge would itself be something to see.
     """
     y, x = jnp.mgrid[: images.shape[1], : images.shape[2]] + 0.5
     distance = jnp.hypot(y - points[:, 0, None, None], x - points[:, 1, None, None])

@@ -1,8 +1,9 @@
 """Which levels, of one network or of two, hold the same representation: linear CKA.
 
-Centred kernel alignment (Kornblith et al., 2019) of activations of any size, streamed: the three
-unbiased HSIC terms are averaged over batches separately and divided at the end (Nguyen et al.,
-2021), so that the value does not depend on the batch size in expectation.
+Centered kernel alignment (Kornblith et al., 2019) is HSIC(a, b) / sqrt(HSIC(a, a) HSIC(b, b)).
+Over a whole data set it is computed batch by batch (Nguyen et al., 2021): unbiased estimates of the
+three HSIC are summed over batches and divided only at the end, so that their expectation does not
+depend on the size of the batches.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+MIN_EXAMPLES = 4  # of a batch: the unbiased HSIC divides by n (n - 3)
+
 
 class Alignment(NamedTuple):
     """Sum of unbiased HSIC between every two representations, and the batches it is over."""
@@ -22,7 +25,7 @@ class Alignment(NamedTuple):
 
 
 def gram(activations: Float[Array, "b ..."]) -> Float[Array, "b b"]:
-    """Inner products between the flattened activations of the examples, scaled by their size."""
+    """Inner products between the flattened activations of examples, divided by their number."""
     flat = activations.reshape(activations.shape[0], -1).astype(jnp.float32)
     # The scale cancels in CKA; it keeps the sums of large maps away from float32's limits.
     return jnp.matmul(flat, flat.T, precision="highest") / flat.shape[1]
@@ -35,8 +38,10 @@ def hsic(grams: Float[np.ndarray, "r b b"]) -> Float[np.ndarray, "r r"]:
         ValueError: if there are fewer than four examples, where it is not defined.
     """
     n = grams.shape[-1]
-    if n < 4:
-        raise ValueError(f"unbiased HSIC needs at least 4 examples in a batch, got {n}")
+    if n < MIN_EXAMPLES:
+        raise ValueError(
+            f"unbiased HSIC needs at least {MIN_EXAMPLES} examples in a batch, got {n}"
+        )
     off_diagonal = np.asarray(grams, np.float64) * (1 - np.eye(n))
     rows = off_diagonal.sum(-1)
     sums = rows.sum(-1)
@@ -46,15 +51,25 @@ def hsic(grams: Float[np.ndarray, "r b b"]) -> Float[np.ndarray, "r r"]:
     )
 
 
-def accumulate(alignment: Alignment | None, grams: Float[np.ndarray, "r b b"]) -> Alignment:
-    """``alignment`` with one more batch; start from None."""
+def accumulate(alignment: Alignment | None, grams: Float[np.ndarray, "r b b"]) -> Alignment | None:
+    """``alignment`` with one more batch; None before the first.
+
+    A batch of fewer than four examples is left out: HSIC is not defined for it.
+    """
+    if grams.shape[-1] < MIN_EXAMPLES:
+        return alignment
     total = hsic(grams)
     if alignment is None:
         return Alignment(total, 1)
     return Alignment(alignment.total + total, alignment.batches + 1)
 
 
-def cka(alignment: Alignment) -> Float[np.ndarray, "r r"]:
-    """Linear CKA between every two representations; 1 on the diagonal, about 0 if unrelated."""
+def cka(alignment: Alignment | None) -> Float[np.ndarray, "r r"]:
+    """Linear CKA between every two representations; 1 on the diagonal, about 0 if unrelated.
+
+    Empty where no batch had the four examples that :func:`hsic` needs.
+    """
+    if alignment is None:
+        return np.zeros((0, 0))
     self_similarity = np.sqrt(np.maximum(np.diag(alignment.total), 1e-300))
     return alignment.total / np.outer(self_similarity, self_similarity)

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Bool
 
 from fgjax.analysis import calibration, features, knowledge, probes, subject
+from fgjax.analysis.features import Rows
 from fgjax.data import pipeline
 
 BATCH = 32
-Rows = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Study:
         twin: the same architecture with random weights, the control; None where there is none.
         info: description of the data.
         size: side of the network's input, pixels.
-        concepts: parts by name, left and right merged.
-        train: rows the read-outs are fitted to.
-        rows: rows everything is scored on.
+        concepts: names of the parts; a left and a right part are one.
+        train: rows that read-outs are fitted to.
+        rows: rows that everything is scored on.
         scores: of the read-outs: (level, kind) -> target -> scores.
-        votes: of the nearest neighbours: level -> scores.
+        votes: of the nearest neighbors: level -> share of each class.
     """
 
     network: subject.Subject
@@ -44,22 +44,26 @@ class Study:
 
     @property
     def levels(self) -> list[str]:
-        """Fine to coarse."""
+        """Names of the network's levels, fine to coarse."""
         return list(self.rows["levels"])
 
     def right(self, level: str, kind: str) -> Bool[np.ndarray, " n"]:
-        """Which examples this read-out tells rightly."""
+        """Which examples the read-out of that level and kind names rightly."""
         return self.scores[level, kind]["fine"].argmax(1) == self.rows["label"]
 
 
-def observe(recogniser: Any, twins: Mapping[str, Any], train_source: Any, evaluated: Any) -> Study:
+def observe(recognizer: Any, twins: Mapping[str, Any], train_source: Any, evaluated: Any) -> Study:
     """One pass over both splits, and the read-outs of every level.
 
-    ``twins`` are networks to set beside it, by name; "random" is the control.
+    Args:
+        recognizer: as ``fgjax.load`` gives it.
+        twins: networks of the same architecture by name; "random" is the control.
+        train_source: examples that read-outs are fitted to.
+        evaluated: examples that everything is scored on.
     """
-    preprocessing = recogniser.preprocessing
+    preprocessing = recognizer.preprocessing
     size, info = preprocessing.image_size, train_source.info
-    network = subject.subject(recogniser, size)
+    network = subject.subject(recognizer, size)
     others = {name: subject.subject(twin, size) for name, twin in twins.items()}
     twin = others.get("random")
     applies = {name: other.apply for name, other in others.items()}
@@ -83,15 +87,23 @@ def observe(recogniser: Any, twins: Mapping[str, Any], train_source: Any, evalua
     if subject.untrained(rows["logits"]):
         network, train, rows = _with_probe(network, train, rows, fitted)
         if twin is not None:
+            # The control must be asked the same question: it decides by the same probe.
             twin = twin._replace(decide=network.decide, contributions=None)
-    votes = knowledge.neighbours(train, rows, len(info.classes))
+    votes = knowledge.neighbors(train, rows, len(info.classes))
     return Study(network, twin, info, size, tuple(groups), train, rows, scores, votes)
 
 
-def _with_probe(network, train, rows, fitted):
-    """The network and its rows with a probe of the embedding for the head it lacks."""
+def _with_probe(
+    network: subject.Subject,
+    train: Rows,
+    rows: Rows,
+    fitted: Mapping[tuple[str, str], probes.Probe],
+) -> tuple[subject.Subject, Rows, Rows]:
+    """The network and its rows with a probe of the embedding in place of an untrained head."""
     probe = fitted["embedding", "average"]
     spectrum = probes.decompose(train["embedding"])
+    # The sharpness is fitted to examples that the probe has not seen, for it fits those it has seen
+    # too well.
     unseen = probes.leave_one_out(spectrum, train["label"], probe.strength)
     sharpness = 1 / calibration.temperature(unseen, train["label"])
     network = subject.with_probe(network, probe, sharpness)

@@ -1,4 +1,4 @@
-"""What analysis needs of a network, as functions of images of 0..255."""
+"""What the analysis needs of a network, as functions of images in 0..255."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Subject(NamedTuple):
         apply: images to ``Outputs``.
         decide: ``Outputs`` to class scores; a probe's where the network has no trained head.
         doors: for each level at which the network can be entered, a function from ``Outputs`` and
-            the maps that take the place of that level's, at scale 1, to ``Outputs``.
-        contributions: images, classes and other classes to exact evidence maps; None where the
-            pooling has none.
+            other maps of that level (at scale 1, if the network sees several) to ``Outputs``.
+        contributions: images, classes and perhaps rival classes to exact evidence maps; None where
+            the pooling has none.
         normalize: images to what the network's layers take.
     """
 
@@ -36,26 +36,27 @@ class Subject(NamedTuple):
     normalize: Callable[[Array], Float[Array, "b h w 3"]]
 
 
-def subject(recogniser: Any, image_size: int) -> Subject:
-    """The functions of a recogniser; which of them it has is found out without running it.
+def subject(recognizer: Any, image_size: int) -> Subject:
+    """A recognizer as a :class:`Subject`. What it can do is found out by tracing, without a run.
 
     Args:
-        recogniser: with ``normalize``, ``apply``, ``apply_from(start, hierarchy)`` and
+        recognizer: with ``normalize``, ``apply``, ``apply_from(start, hierarchy)`` and
             ``contributions(images, classes, others)``, such as ``fgjax.load`` gives.
         image_size: side of its input, in pixels.
     """
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-    outputs = jax.eval_shape(recogniser.apply, images)
+    outputs = jax.eval_shape(recognizer.apply, images)
     levels = list(outputs.hierarchy)
 
     def door(level):
-        place = levels.index(level)
-        start = levels[place + 1] if level != levels[-1] else "merge"
-        known = levels[: place + 1]
+        position = levels.index(level)
+        start = levels[position + 1] if level != levels[-1] else "merge"
+        known = levels[: position + 1]
 
         def enter(outputs, maps):
+            # What follows may read all levels so far, at every scale; later ones are made anew.
             every = {**outputs.hierarchy, **outputs.rescaled, level: maps}
-            return recogniser.apply_from(
+            return recognizer.apply_from(
                 start, {key: x for key, x in every.items() if level_of(key) in known}
             )
 
@@ -64,7 +65,7 @@ def subject(recogniser: Any, image_size: int) -> Subject:
     doors = {level: door(level) for level in levels}
     one = jax.ShapeDtypeStruct((1,), jnp.int32)
     return Subject(
-        apply=lambda images: recogniser.apply(recogniser.normalize(images)),
+        apply=lambda images: recognizer.apply(recognizer.normalize(images)),
         decide=lambda outputs: outputs.logits,
         doors={
             level: enter
@@ -72,18 +73,18 @@ def subject(recogniser: Any, image_size: int) -> Subject:
             if _works(enter, outputs, outputs.hierarchy[level])
         },
         contributions=(
-            lambda images, *classes: recogniser.contributions(
-                recogniser.normalize(images), *classes
+            lambda images, *classes: recognizer.contributions(
+                recognizer.normalize(images), *classes
             )
         )
-        if _works(recogniser.contributions, images, one, one)
+        if _works(recognizer.contributions, images, one, one)
         else None,
-        normalize=recogniser.normalize,
+        normalize=recognizer.normalize,
     )
 
 
 def _works(function: Callable, *shapes: Any) -> bool:
-    """Whether the network offers this: a user error says that it does not."""
+    """Whether the network offers this function: it raises a UserError where it does not."""
     try:
         jax.eval_shape(function, *shapes)
     except UserError:
@@ -92,16 +93,19 @@ def _works(function: Callable, *shapes: Any) -> bool:
 
 
 def map_sizes(network: Subject, image_size: int) -> dict[str, int]:
-    """Side of the map of each level."""
+    """Side of the map of each level, in locations."""
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     hierarchy = jax.eval_shape(network.apply, images).hierarchy
     return {level: maps.shape[1] for level, maps in hierarchy.items()}
 
 
 def with_probe(network: Subject, probe: probes.Probe, sharpness: float) -> Subject:
-    """The network with a probe of its embedding for a head: for one that was never trained.
+    """The network with a probe of its embedding in place of a head that was never trained.
 
-    ``sharpness`` multiplies the probe's scores, which are no logits.
+    Args:
+        network: under analysis.
+        probe: fitted to the embedding.
+        sharpness: multiplies the probe's scores, so that their softmax gives probabilities.
     """
     weights = jnp.asarray(probe.weights * sharpness, jnp.float32)
     bias = jnp.asarray(probe.bias * sharpness, jnp.float32)
@@ -112,7 +116,7 @@ def with_probe(network: Subject, probe: probes.Probe, sharpness: float) -> Subje
 
 
 def untrained(logits: Float[np.ndarray, "n k"]) -> bool:
-    """Whether the head says the same of every class, as one does that was set to zero."""
+    """Whether every class gets the same score, as from a head whose weights are still zero."""
     return bool(np.ptp(logits, axis=1).max() == 0)
 
 
@@ -122,10 +126,17 @@ def difference_map(
     classes: Int[Array, " b"],
     others: Int[Array, " b"] | None = None,
 ) -> Float[Array, "b h' w'"]:
-    """Signed evidence for ``classes`` (against ``others``) by location of :func:`evidence_level`.
+    """Signed evidence for a class, or for its lead over another, at each location.
 
-    Gradient times maps of the logit, or of the difference of the two. It is finer than the exact
-    shares of the pooled level and, where the truth is known, peaks on a telling part more often.
+    Gradient times maps, summed over channels, at :func:`evidence_level`. It is finer than the
+    exact shares at the last level and, on drawn birds, whose differences are known, it peaks more
+    often on a part that tells the classes apart (``python -m benchmarks.truth``).
+
+    Args:
+        network: under analysis.
+        images: that it sees.
+        classes: the class of each image.
+        others: the class whose score is subtracted; None for none.
     """
     maps, gradients = level_gradient(network, images, evidence_level(network), classes, others)
     return (gradients * maps).sum(-1)
@@ -144,7 +155,15 @@ def level_gradient(
     classes: Int[Array, " b"],
     others: Int[Array, " b"] | None = None,
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
-    """Maps of a level and the gradient of the class score (or difference) with respect to them."""
+    """Maps of a level, and the gradient of a class's score, or lead, with respect to them.
+
+    Args:
+        network: under analysis.
+        images: that it sees.
+        level: one of ``network.doors``.
+        classes: the class of each image.
+        others: the class whose score is subtracted; None for none.
+    """
     outputs = network.apply(images)
 
     def logits_from(maps):

@@ -13,8 +13,9 @@ from jaxtyping import Float, Int
 def log_me(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]) -> float:
     """Log of maximum evidence per example and class (LogME; You et al., 2021).
 
-    For each class, its 0/1 target is modelled as ``y = F w + noise`` with Gaussian prior
-    (precision alpha) and noise (precision beta), and the evidence is maximised over both.
+    Whether an example is of a class, 0 or 1, is modeled as ``y = F w + noise``: features F,
+    Gaussian weights w of precision alpha, Gaussian noise of precision beta. The evidence of y is
+    maximized over both precisions; the score is the mean over classes.
     """
     features = np.asarray(features, np.float64)
     left, singular, _ = np.linalg.svd(features, full_matrices=False)
@@ -32,6 +33,7 @@ def _evidence(left: np.ndarray, eigenvalues: np.ndarray, target: np.ndarray) -> 
     alpha, beta = 1.0, 1.0
     for _ in range(100):
         ratio = alpha / beta
+        # How many weights the data determine, against the prior.
         freedom = (eigenvalues / (eigenvalues + ratio)).sum()
         weight = (eigenvalues * projected / (eigenvalues + ratio) ** 2).sum()
         residual = (projected / (1 + eigenvalues / ratio) ** 2).sum() + outside
@@ -68,70 +70,58 @@ def log_evidence(
 def h_score(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]) -> float:
     """H-score with Ledoit-Wolf shrinkage (Bao et al., 2019; Ibrahim et al., 2021).
 
-    ``(1 - a) tr(cov_a(f)^-1 cov(E[f | y]))``, where ``cov_a`` is the shrunk covariance.
+    ``(1 - a) tr(S^-1 B)``: S is the covariance of the features, shrunk by a, and B that of the
+    class means. Shrinkage makes S regular where there are fewer examples than dimensions.
     """
-    centred = np.asarray(features, np.float64) - np.mean(features, 0, dtype=np.float64)
-    n, d = centred.shape
-    shrinkage = ledoit_wolf(centred)
-    covariance = centred.T @ centred / n
+    centered = np.asarray(features, np.float64) - np.mean(features, 0, dtype=np.float64)
+    n, d = centered.shape
+    shrinkage = ledoit_wolf(centered)
+    covariance = centered.T @ centered / n
     shrunk = (1 - shrinkage) * covariance
     shrunk[np.diag_indices(d)] += shrinkage * np.trace(covariance) / d
-    means, weights = _class_means(centred, labels)
+    means, weights = _class_means(centered, labels)
     return float((1 - shrinkage) * np.sum(weights * (means @ np.linalg.pinv(shrunk) * means).T))
 
 
-def ledoit_wolf(centred: Float[np.ndarray, "n d"]) -> float:
-    """The shrinkage towards a multiple of the identity that Ledoit & Wolf (2004) estimate."""
-    n, d = centred.shape
-    covariance = centred.T @ centred / n
+def ledoit_wolf(centered: Float[np.ndarray, "n d"]) -> float:
+    """How far to shrink a covariance towards a multiple of the identity (Ledoit & Wolf, 2004).
+
+    A share in [0, 1]: the estimated error of the covariance over its distance to that multiple.
+    """
+    n, d = centered.shape
+    covariance = centered.T @ centered / n
     scale = np.trace(covariance) / d
     spread = np.sum(covariance**2) - d * scale**2
     # Sum over examples of ||x x' - S||^2 / n^2, expanded so that no n d d array is made.
-    error = (np.sum(np.sum(centred**2, 1) ** 2) / n - np.sum(covariance**2)) / n
+    error = (np.sum(np.sum(centered**2, 1) ** 2) / n - np.sum(covariance**2)) / n
     return float(np.clip(error / spread, 0.0, 1.0)) if spread > 0 else 0.0
 
 
 def trans_rate(
     features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], epsilon: float = 1e-4
 ) -> float:
-    """TransRate (Huang et al., 2022): coding rate of all features less that within classes."""
-    centred = np.asarray(features, np.float64) - np.mean(features, 0, dtype=np.float64)
+    """TransRate (Huang et al., 2022): coding rate of all features less the mean within classes.
+
+    ``epsilon`` is the distortion that the code may have, see :func:`coding_rate`.
+    """
+    centered = np.asarray(features, np.float64) - np.mean(features, 0, dtype=np.float64)
     within = sum(
-        np.mean(labels == label) * coding_rate(centred[labels == label], epsilon)
+        np.mean(labels == label) * coding_rate(centered[labels == label], epsilon)
         for label in np.unique(labels)
     )
-    return float(coding_rate(centred, epsilon) - within)
+    return float(coding_rate(centered, epsilon) - within)
 
 
 def coding_rate(features: Float[np.ndarray, "n d"], epsilon: float) -> float:
-    """``log det(I + Z'Z / (n epsilon)) / 2``, from the smaller of ``Z'Z`` and ``ZZ'``."""
+    """``log det(I + Z'Z / (n epsilon)) / 2``: nats that code a feature at that distortion."""
     n, d = features.shape
+    # ZZ' has the same determinant here and is smaller where there are fewer examples.
     small = features.T @ features if d <= n else features @ features.T
     return float(np.linalg.slogdet(np.eye(len(small)) + small / (n * epsilon))[1] / 2)
 
 
-def leep(probabilities: Float[np.ndarray, "n z"], labels: Int[np.ndarray, " n"]) -> float:
-    """LEEP (Nguyen et al., 2020) from the source classifier's probabilities of its own classes."""
-    joint = np.stack([probabilities[labels == y].sum(0) for y in np.unique(labels)])
-    conditional = joint / np.maximum(joint.sum(0), 1e-300)
-    expected = probabilities @ conditional.T
-    return float(np.mean(np.log(expected[np.arange(len(labels)), _index(labels)])))
-
-
-def nce(source_labels: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
-    """NCE (Tran et al., 2019): minus the conditional entropy of labels given source labels."""
-    table = np.zeros((source_labels.max() + 1, labels.max() + 1))
-    np.add.at(table, (source_labels, labels), 1.0 / len(labels))
-    conditional = table / np.maximum(table.sum(1, keepdims=True), 1e-300)
-    return float(np.sum(table[table > 0] * np.log(conditional[table > 0])))
-
-
-def _index(labels: np.ndarray) -> np.ndarray:
-    return np.unique(labels, return_inverse=True)[1]
-
-
-def _class_means(centred: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _class_means(centered: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean of each class and its share of the examples."""
     classes, counts = np.unique(labels, return_counts=True)
-    means = np.stack([centred[labels == label].mean(0) for label in classes])
+    means = np.stack([centered[labels == label].mean(0) for label in classes])
     return means, counts / len(labels)

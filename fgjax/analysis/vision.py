@@ -1,4 +1,4 @@
-"""How the levels of a network see: the measures of ``geometry``, run on it."""
+"""How the levels of a network see: the measures of :mod:`geometry`, taken of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ def level_geometry(
 ) -> dict[str, dict[str, Any]]:
     """Stride, size, channels, fields of view, energy by frequency and selectivity of each level.
 
-    Of the embedding, its ``channels``.
+    The row ``embedding`` holds only ``channels``.
+
+    Args:
+        network: under analysis.
+        images: on which it is measured.
+        octaves: energy by frequency of each level, see :func:`geometry.octaves`.
     """
     size = images.shape[1]
 
@@ -32,8 +37,8 @@ def level_geometry(
     outputs = jax.eval_shape(network.apply, one)
     shapes = outputs.hierarchy
     fields = geometry.receptive_fields(levels_of, size)
-    tuning = _grating_responses(levels_of, size, shapes)
-    coloured, grey = _peaks(levels_of, images), _peaks(levels_of, np.asarray(geometry.grey(images)))
+    tuning = _grating_responses(levels_of, size)
+    colored, gray = _peaks(levels_of, images), _peaks(levels_of, np.asarray(geometry.gray(images)))
     result = {"embedding": {"channels": outputs.embedding.shape[-1]}}
     for level, shape in shapes.items():
         sensitivity = _sensitivity(levels_of, images, level)
@@ -48,14 +53,17 @@ def level_geometry(
             "energy_by_octave": (energy / energy.sum()).tolist(),
             "orientation_selectivity": _quartiles(geometry.orientation_selectivity(tuning[level])),
             "colour_selectivity": _quartiles(
-                geometry.colour_selectivity(coloured[level], grey[level])
+                geometry.color_selectivity(colored[level], gray[level])
             ),
         }
     return result
 
 
 def first_filters(params: Mapping[str, Any]) -> UInt8[np.ndarray, "n h w 3"] | None:
-    """The first layer's kernels as images, each stretched to its own range; None if not RGB."""
+    """The first layer's kernels as images, 0 as middle gray; None if it does not take RGB.
+
+    Each is scaled by its own greatest weight.
+    """
     leaves = jax.tree.leaves(params.get("conv1", {}))
     kernel = next((x for x in leaves if x.ndim == 4 and x.shape[2] == 3), None)
     if kernel is None:
@@ -70,34 +78,37 @@ def _sensitivity(levels_of, images, level) -> Float[np.ndarray, "s s"]:
     return np.asarray(run(images[:BATCH].astype(np.float32)))
 
 
-def _grating_responses(levels_of, size, shapes) -> dict[str, Float[np.ndarray, "o p f c"]]:
-    """Response of the centre unit of every level to each grating."""
+def _grating_responses(levels_of, size) -> dict[str, Float[np.ndarray, "o p f c"]]:
+    """Response of the center unit of every level to each grating."""
     stimuli = geometry.gratings(size)
     flat = 255 * stimuli.reshape(-1, size, size, 3)
 
-    @jax.jit
-    def run(x):
-        maps = levels_of(x)
-        return {k: m[:, m.shape[1] // 2, m.shape[2] // 2] for k, m in maps.items()}
-
-    parts = [jax.device_get(run(flat[i : i + BATCH])) for i in range(0, len(flat), BATCH)]
-    return {
-        level: np.concatenate([part[level] for part in parts]).reshape(*stimuli.shape[:3], -1)
-        for level in shapes
-    }
+    responses = _in_batches(lambda x: jax.tree.map(geometry.center_unit, levels_of(x)), flat)
+    return {level: x.reshape(*stimuli.shape[:3], -1) for level, x in responses.items()}
 
 
 def _peaks(levels_of, images) -> dict[str, Float[np.ndarray, "n c"]]:
     """Greatest response of each unit to each image."""
-    run = jax.jit(lambda x: {k: m.max((1, 2)) for k, m in levels_of(x).items()})
+    # Whole batches only, where there is one: a last, smaller one would be compiled for itself.
     whole = len(images) - len(images) % BATCH or len(images)
-    parts = [
+
+    def greatest(x):
+        return {level: maps.max((1, 2)) for level, maps in levels_of(x).items()}
+
+    return _in_batches(greatest, images[:whole])
+
+
+def _in_batches(function, images) -> dict[str, np.ndarray]:
+    """A function of images to arrays by level, compiled and run on one batch after the other."""
+    run = jax.jit(function)
+    batches = [
         jax.device_get(run(images[i : i + BATCH].astype(np.float32)))
-        for i in range(0, whole, BATCH)
+        for i in range(0, len(images), BATCH)
     ]
-    return {level: np.concatenate([part[level] for part in parts]) for level in parts[0]}
+    return jax.tree.map(lambda *found: np.concatenate(found), *batches)
 
 
 def _quartiles(values: Float[np.ndarray, " c"]) -> dict[str, float]:
+    """Median as ``value``, with the lower and the upper quartile."""
     low, median, high = np.percentile(values, [25, 50, 75])
     return {"value": float(median), "low": float(low), "high": float(high), "n": len(values)}

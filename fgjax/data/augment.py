@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, Key, UInt8
 from fgjax.ops import boxes
 
 # ITU-R BT.601 luma, and the YIQ colour space in which a hue shift is a rotation.
-_LUMA = (0.299, 0.587, 0.114)
-_TO_YIQ = np.array([_LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+LUMA = (0.299, 0.587, 0.114)
+_TO_YIQ = np.array([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
 _TO_RGB = np.linalg.inv(_TO_YIQ)
 
 _METHODS = {"bilinear": "linear", "bicubic": "cubic"}
@@ -176,7 +176,7 @@ def _color_jitter(image, key, settings):
         return image
     draws = jax.random.uniform(key, (4,), jnp.float32, -1, 1) * jnp.array(strengths)
     brightness, contrast, saturation = 1 + draws[:3]
-    to_grey = jnp.outer(jnp.array(_LUMA), jnp.ones(3))
+    to_grey = jnp.outer(jnp.array(LUMA), jnp.ones(3))
     matrix = brightness * contrast * jnp.eye(3)
     mean_grey = brightness * (image.mean((0, 1)) @ to_grey)
     offset = (1 - contrast) * mean_grey

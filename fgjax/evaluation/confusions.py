@@ -25,13 +25,20 @@ def most_confused(
 ) -> list[dict]:
     """The k pairs of classes that are most often taken for each other.
 
-    Pairs are unordered and ranked by ``n_ij + n_ji``, ties by class index; pairs that were never
-    confused are left out.
+    Taking a for b and b for a counts as the same confusion. Pairs come in the order of their
+    errors, pairs with equally many in the order of the classes; pairs without errors are left out.
+
+    Args:
+        labels: true classes.
+        predictions: predicted classes.
+        classes: names.
+        k: number of pairs.
+        coarse_of: family of each class; None where the data have no families.
 
     Returns:
-        For each pair a dict ``first``, ``second`` (class names), ``first_as_second``,
-        ``second_as_first`` (directed counts), ``errors`` (their sum), ``examples`` (of either
-        class) and, with ``coarse_of``, ``same_family``.
+        For each pair ``first`` and ``second`` (names), ``first_as_second`` and ``second_as_first``
+        (errors of one kind), ``errors`` (of both), ``examples`` (of both classes) and, with
+        ``coarse_of``, ``same_family``.
     """
     counts = confusion_matrix(labels, predictions, len(classes))
     i, j = np.triu_indices(len(classes), k=1)
@@ -51,17 +58,23 @@ def errors_within_family(
 ) -> dict | None:
     """Share of the errors that stay inside the true family, with its Wilson interval.
 
-    The nearer to 1, the more the errors are fine-grained ones. None where there is no error.
+    Near 1, what is left to learn is fine-grained. None where there is no error.
     """
     labels, predictions, family = (np.asarray(x) for x in (labels, predictions, coarse_of))
     wrong = labels != predictions
     if not wrong.any():
         return None
     inside = family[labels[wrong]] == family[predictions[wrong]]
-    return intervals.wilson(inside.sum(), wrong.sum())._asdict()
+    return intervals.share(inside)._asdict()
 
 
-def _pair(counts, classes, a: int, b: int, coarse_of) -> dict:
+def _pair(
+    counts: Int[np.ndarray, "k k"],
+    classes: Sequence[str],
+    a: int,
+    b: int,
+    coarse_of: Int[np.ndarray, "k"] | None,
+) -> dict:
     pair = {
         "first": classes[a],
         "second": classes[b],

@@ -36,14 +36,23 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
         ValueError: successes are not between 0 and n, or n is 0.
     """
     if not 0 <= successes <= n or n == 0:
-        raise ValueError(f"a proportion needs 0 <= successes <= n and n > 0, got {successes}/{n}.")
+        raise ValueError(f"a proportion needs 0 <= successes <= n and n > 0, got {successes}/{n}")
     z2 = _quantile(confidence) ** 2
     center = (successes + z2 / 2.0) / (n + z2)
     half = math.sqrt(z2 * (successes * (n - successes) / n + z2 / 4.0)) / (n + z2)
     value = successes / n
-    # At 0 and n successes the bound is exactly 0 or 1; rounding must not push it past the value.
+    # At 0 and at n successes the value is itself a bound, which rounding must not put beyond it.
     low, high = min(center - half, value), max(center + half, value)
     return Estimate(float(value), float(low), float(high), int(n))
+
+
+def share(which: Bool[np.ndarray, "n"]) -> Estimate:
+    """Share of the examples for which something holds, with its Wilson interval.
+
+    Raises:
+        ValueError: there is no example.
+    """
+    return wilson(int(np.sum(which)), len(which))
 
 
 def mean_of_proportions(
@@ -51,17 +60,22 @@ def mean_of_proportions(
 ) -> Estimate:
     """Unweighted mean of the proportions of k independent strata (here: classes).
 
-    Normal interval with the variance ``sum_c p_c (1 - p_c) / n_c / k^2``, in which p_c is smoothed
-    as ``(s_c + 1/2) / (n_c + 1)``: a class with every example right still contributes uncertainty,
-    which the raw proportion would put at zero. The bounds are clipped to [0, 1]; strata without
-    examples are left out.
+    The interval is normal, with the variance ``sum_c p_c (1 - p_c) / n_c / k^2``. In it p_c is
+    ``(s_c + 1/2) / (n_c + 1)``, because the plain proportion ``s_c / n_c`` would count a class with
+    every example right as certain. The bounds are clipped to [0, 1]; strata without examples are
+    left out.
+
+    Args:
+        successes: s_c, of each stratum.
+        n: examples of each stratum.
+        confidence: of the interval.
 
     Raises:
         ValueError: no stratum has an example.
     """
     present = np.asarray(n) > 0
     if not present.any():
-        raise ValueError("a mean over classes needs at least one class with examples.")
+        raise ValueError("a mean over classes needs at least one class with examples")
     s, n = np.asarray(successes, np.float64)[present], np.asarray(n, np.float64)[present]
     smooth = (s + 0.5) / (n + 1.0)
     half = _quantile(confidence) * np.sqrt(np.sum(smooth * (1.0 - smooth) / n)) / len(n)
@@ -79,8 +93,15 @@ def paired_bootstrap(
 ) -> Estimate:
     """Percentile bootstrap interval of accuracy(a) - accuracy(b) on the same examples.
 
-    Resampling examples amounts to a multinomial draw of how many favour a, favour b or neither,
-    so that each replicate costs three numbers instead of n.
+    Of a resampled set only three counts matter: examples that a alone has right, that b alone has
+    right, and the rest. They follow a multinomial distribution and are drawn from it directly.
+
+    Args:
+        correct_a: which examples a has right.
+        correct_b: which examples b has right.
+        replicates: of the bootstrap.
+        confidence: of the interval.
+        seed: of the draws.
 
     Raises:
         ValueError: the two arrays are not of one length, or are empty.
@@ -108,13 +129,15 @@ def mcnemar(correct_a: Bool[np.ndarray, "n"], correct_b: Bool[np.ndarray, "n"]) 
 
 
 def _quantile(confidence: float) -> float:
+    """Half the width of the central interval of the standard normal distribution."""
     return NormalDist().inv_cdf(0.5 + confidence / 2.0)
 
 
 def _disagreements(correct_a, correct_b) -> tuple[int, int, int]:
+    """How many examples a alone has right, how many b alone, and how many there are."""
     a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     if a.shape != b.shape or a.ndim != 1 or not a.size:
         raise ValueError(
-            f"paired comparison needs two equally long arrays, got {a.shape} and {b.shape}."
+            f"paired comparison needs two equally long arrays, got {a.shape} and {b.shape}"
         )
     return int(np.sum(a & ~b)), int(np.sum(b & ~a)), a.size

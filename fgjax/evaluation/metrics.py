@@ -16,17 +16,20 @@ def summarize(
     """Every figure that is reported for a split.
 
     Args:
-        logits: unnormalised scores, one row for each example.
+        logits: unnormalized scores, one row for each example.
         labels: true classes, in [0, k).
         coarse_of: family of each class; None where the data set has none.
 
     Returns:
-        A plain nested dict. ``top1``, ``top5`` (of min(5, k) guesses), ``mean_per_class`` and,
-        with ``coarse_of``, ``coarse`` (the predicted class belongs to the true family) are
-        fractions ``{"value", "low", "high", "n"}`` with 95 % bounds: Wilson intervals, for
-        ``mean_per_class`` that of ``intervals.mean_of_proportions``. ``nll`` is in nats;
-        ``expected_calibration_error`` is a fraction; ``chance`` holds what guessing
-        uniformly would reach; ``n`` counts the examples.
+        A nested dict of plain numbers.
+
+        Fractions ``{"value", "low", "high", "n"}`` with 95 % bounds: ``top1``; ``top5`` (the label
+        is among the first min(5, k) guesses); ``mean_per_class``, whose bounds are those of
+        :func:`intervals.mean_of_proportions`, all others being Wilson's; with ``coarse_of``,
+        ``coarse`` (the predicted class belongs to the true family).
+
+        Numbers: ``n``, the examples; ``nll``, nats; ``expected_calibration_error``, a fraction.
+        ``chance``: what uniform guesses would reach of each fraction.
 
     Raises:
         UserError: there is no example, or a logit is not finite.
@@ -39,8 +42,8 @@ def summarize(
     log_p = log_softmax(logits, axis=1)
     totals = np.bincount(labels, minlength=classes)
     estimates = {
-        "top1": intervals.wilson(int(correct.sum()), n),
-        "top5": intervals.wilson(int((rank_of_label(logits, labels) < 5).sum()), n),
+        "top1": intervals.share(correct),
+        "top5": intervals.share(rank_of_label(logits, labels) < 5),
         "mean_per_class": intervals.mean_of_proportions(
             np.bincount(labels[correct], minlength=classes), totals
         ),
@@ -49,7 +52,7 @@ def summarize(
     if coarse_of is not None:
         family = np.asarray(coarse_of)
         within = family[predicted] == family[labels]
-        estimates["coarse"] = intervals.wilson(int(within.sum()), n)
+        estimates["coarse"] = intervals.share(within)
         chance["coarse"] = float(np.mean(family[labels][:, None] == family[None, :]))
     return {
         "n": n,
@@ -65,10 +68,10 @@ def summarize(
 def rank_of_label(
     logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"]
 ) -> Int[np.ndarray, "n"]:
-    """How many classes are guessed before the true one; ties go by class index, as in argmax.
+    """How many classes are guessed before the true one; of equal logits, the lower class first.
 
-    An untrained head gives every class the same logit: breaking ties in favour of the true class
-    would then score 100 %.
+    The same order as argmax's. Ties must not go to the true class: an untrained head, which gives
+    every class the same logit, would then score 100 %.
     """
     own = np.take_along_axis(logits, labels[:, None], axis=1)
     earlier = np.arange(logits.shape[1]) < labels[:, None]
@@ -80,8 +83,10 @@ def expected_calibration_error(
 ) -> float:
     """Mean gap between confidence and accuracy over equal-width bins (Guo et al., 2017, eq. 3).
 
-    Bin m holds confidences in ((m - 1) / bins, m / bins].
+    Bins are weighed by their examples. Bin m holds confidences in ((m - 1) / bins, m / bins].
     """
+    # The lowest bin takes a confidence of 0 too. A bin's weight, its count over n, cancels against
+    # the count that its two means divide by: sums over the bin remain.
     bin_of = np.clip(np.ceil(np.asarray(confidence, np.float64) * bins).astype(int) - 1, 0, None)
     gap = np.bincount(bin_of, weights=confidence) - np.bincount(bin_of, weights=correct)
     return float(np.abs(gap).sum() / len(confidence))
@@ -91,16 +96,16 @@ def _checked(logits, labels) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, 
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
-            f"expected logits [n, k] and labels [n], got {logits.shape} and {labels.shape}."
+            f"expected logits [n, k] and labels [n], got {logits.shape} and {labels.shape}"
         )
     if not len(labels):
-        raise UserError("There is nothing to score: the split has no example; add some images.")
+        raise UserError("there is nothing to score: the split has no example; add some images")
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(f"labels must lie in [0, {logits.shape[1]}), got {np.unique(labels)}.")
+        raise ValueError(f"labels must lie in [0, {logits.shape[1]}), got {np.unique(labels)}")
     broken = int(np.sum(~np.isfinite(logits).all(axis=1)))
     if broken:
         raise UserError(
-            f"The network's output is not finite for {broken} of {len(labels)} examples; it has "
-            "diverged: lower the learning rate or go back to an earlier checkpoint."
+            f"the network's output is not finite for {broken} of {len(labels)} examples; it has "
+            "diverged: lower the learning rate or go back to an earlier checkpoint"
         )
     return logits, labels

@@ -1,9 +1,12 @@
-"""Test-time views: the network's opinion, averaged over crops, mirror images and scales.
+"""Test-time views: probabilities averaged over crops, mirror images and scales of an image.
 
 A config declares them in one line, ``views = "ten_crop"`` or ``views = ("center", "flip@1.25")``.
-A view is a name of ``data.views.VIEWS``, with ``@scale`` if it is to be magnified; or "attention",
-the part of the centre view that the network's own attention maps fill, enlarged (WS-DAN, Hu et al.
-2019, section 3.4), with ``@threshold`` if that is not 0.1; or "attention_flip", its mirror image.
+A view is one of
+
+    a name of ``data.views.VIEWS``, with ``@scale`` if it is to be magnified;
+    "attention": the region of the center view that the network's own attention maps fill, enlarged
+        (WS-DAN, Hu et al. 2019, section 3.4), with ``@threshold`` if that is not 0.1;
+    "attention_flip": the same of the mirror image.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ PRESETS = {
     "ten_crop": crops.TEN_CROP,
     "attention_crop": ("center", "attention"),
 }
-FOLLOWING = {"attention": "center", "attention_flip": "flip"}  # what they look at first
-AVERAGES = ("probabilities", "logits")
+# The views that follow attention, each with the view that attention is computed on.
+FOLLOWING = {"attention": "center", "attention_flip": "flip"}
 
 Apply = Callable[[Num[Array, "b s s 3"]], Float[Array, "b k"]]
 Attend = Callable[[Num[Array, "b s s 3"]], Float[Array, "b h w m"]]
@@ -40,10 +43,10 @@ def resolve(views: str | Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(views, str):
         if views not in PRESETS:
-            raise UserError(f"Unknown set of views {views!r}; choose from {', '.join(PRESETS)}.")
+            raise UserError(f"unknown set of views {views!r}; choose from {', '.join(PRESETS)}")
         return PRESETS[views]
     if not views:
-        raise UserError('evaluate.views is empty; name at least one view, such as "center".')
+        raise UserError('evaluate.views is empty; name at least one view, such as "center"')
     for view in views:
         _parse(view)
     return tuple(views)
@@ -53,7 +56,7 @@ def cut(images: Num[Array, "b c c 3"], view: str, size: int) -> Num[Array, "b s 
     """One view of every image, ``size`` pixels wide.
 
     A scale of 1.25 cuts a window of ``size / 1.25`` pixels and enlarges it bilinearly to ``size``,
-    so that every view fits the same network. Scales below 1 see more than the usual crop.
+    which every view must have; a scale below 1 shows more than the usual crop, and smaller.
 
     Args:
         images: squares with room around the crop (a canvas larger than ``size``), in pixels.
@@ -65,13 +68,13 @@ def cut(images: Num[Array, "b c c 3"], view: str, size: int) -> Num[Array, "b s 
     """
     name, scale = _parse(view)
     if name in FOLLOWING:
-        raise UserError(f"The view {view!r} follows attention, and is one of evaluate.views alone.")
+        raise UserError(f"the view {view!r} follows attention; it can stand in evaluate.views only")
     window, canvas = round(size / scale), images.shape[1]
     off_center = crops.VIEWS[name][:2] != crops.VIEWS["center"][:2]
     if window > canvas or (off_center and window == canvas):
         raise UserError(
-            f"Images of {canvas} pixels are too small for the view {view!r} at {size} pixels; "
-            "evaluate with a larger canvas or without this view."
+            f"images of {canvas} pixels are too small for the view {view!r} at {size} pixels; "
+            "evaluate with a larger canvas or without this view"
         )
     crop, _ = crops.take(images, jnp.zeros((len(images), 4)), name, window)
     if window == size:
@@ -83,7 +86,7 @@ def cut(images: Num[Array, "b c c 3"], view: str, size: int) -> Num[Array, "b s 
 def attended(
     images: Num[Array, "b c c 3"], view: str, size: int, attend: Attend
 ) -> Float[Array, "b s s 3"]:
-    """The view that follows attention: the box that the mean of the attention maps fills.
+    """A view that follows attention: the box that the mean of the attention maps fills, enlarged.
 
     Args:
         images: as in :func:`cut`.
@@ -102,22 +105,20 @@ def averaged(
     apply: Apply,
     views: Sequence[str],
     size: int,
-    average: str = "probabilities",
     attend: Attend | None = None,
 ) -> Apply:
-    """The function that applies a network to every view and averages.
+    """A function from images to log-probabilities: those of the mean probability over all views.
 
-    The views go through one after the other, so that memory is that of a single view.
+    The views go through the network one after the other, so that memory is that of one view.
 
     Args:
         apply: a network on images of ``size`` pixels.
         views: what ``resolve`` returned.
         size: side of the network's input.
-        average: "probabilities" (the result is the logarithm of their mean) or "logits".
         attend: the network's attention maps, for the views that follow them.
 
     Raises:
-        UserError: unknown kind of average; when called, images too small for a view.
+        UserError: when called, if images are too small for a view.
     """
 
     def look(images: Num[Array, "b c c 3"], view: str) -> Num[Array, "b s s 3"]:
@@ -125,13 +126,9 @@ def averaged(
             return attended(images, view, size, attend)
         return cut(images, view, size)
 
-    if average not in AVERAGES:
-        raise UserError(f"Cannot average {average!r}; choose from {', '.join(AVERAGES)}.")
-
     def apply_all(images: Num[Array, "b c c 3"]) -> Float[Array, "b k"]:
         logits = jnp.stack([apply(look(images, view)) for view in views]).astype(jnp.float32)
-        if average == "logits":
-            return logits.mean(axis=0)
+        # The logarithm of the mean, without leaving the logarithm: small probabilities stay exact.
         log_p = jax.nn.log_softmax(logits, axis=-1)
         return jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(views))
 
@@ -139,20 +136,20 @@ def averaged(
 
 
 def _parse(view: str) -> tuple[str, float]:
-    """Name, and scale; of a view that follows attention its threshold."""
+    """A view's name and number: its scale, or its threshold if it follows attention."""
     name, _, raw = view.partition("@")
     known = (*crops.VIEWS, *FOLLOWING)
     if name not in known:
-        raise UserError(f"Unknown view {view!r}; choose from {', '.join(known)}.")
+        raise UserError(f"unknown view {view!r}; choose from {', '.join(known)}")
     try:
         number = float(raw or (0.1 if name in FOLLOWING else 1))
     except ValueError:
-        number = 0.0
+        number = 0.0  # which both ranges below refuse
     if name in FOLLOWING:
         if not 0 < number < 1:
             raise UserError(
-                f'The threshold of the view {view!r} must be a number such as "{name}@0.1".'
+                f'the threshold of the view {view!r} must be a number such as "{name}@0.1"'
             )
     elif not 0.1 <= number <= 10:
-        raise UserError(f'The scale of the view {view!r} must be a number such as "{name}@1.25".')
+        raise UserError(f'the scale of the view {view!r} must be a number such as "{name}@1.25"')
     return name, number

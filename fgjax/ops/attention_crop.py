@@ -1,8 +1,8 @@
-"""Look closer where attention falls, or look away from it: crops and drops of WS-DAN.
+"""Images cropped to where attention falls, or with that region dropped: WS-DAN.
 
-Hu et al., "See Better Before Looking Closer", arXiv 1901.09891, section 3.3. Boxes depend on the
-maps and are found, cropped and resized on the device: no shape depends on them. No gradient flows
-through a box or a mask.
+Hu et al., "See Better Before Looking Closer", arXiv 1901.09891, section 3.3. Boxes are found from
+the maps, cropped and resized within the compiled step: all crops have one size, whatever their box.
+No gradient flows through a box or a mask.
 """
 
 from __future__ import annotations
@@ -11,16 +11,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from fgjax.ops.resize import Size, resize_bilinear
+from fgjax.ops.resize import Size, resize_plane
 
 
 def choose_maps(
     keys: Key[Array, " b"], maps: Float[Array, "b h w m"], count: int = 1
 ) -> Float[Array, "b h w n"]:
-    """Draw ``count`` maps of each image, with replacement, as the square roots of their sums.
+    """Draws ``count`` maps of each image, with replacement.
 
-    An image whose maps are all zero draws evenly.
+    The probability of a map is proportional to the square root of its sum; where all maps are zero
+    it is the same for all.
+
+    Args:
+        keys: one for each image.
+        maps: m attention maps, not negative.
+        count: n, of the maps that are drawn.
     """
+    # The little that is added keeps the logarithm finite and decides where all sums are zero.
     weights = jnp.sqrt(maps.astype(jnp.float32).sum((1, 2)) + 1e-6)
 
     def draw(key, maps, weights):
@@ -32,13 +39,13 @@ def choose_maps(
 def attention_boxes(
     maps: Float[Array, "b h w"], thresholds: Float[Array, " b"], size: Size, margin: float = 0.1
 ) -> Float[Array, "b 4"]:
-    """Boxes around where each map is at least ``threshold`` of its maximum.
+    """Boxes around the locations where a map reaches ``threshold`` times its maximum.
 
     Args:
-        maps: one non-negative map an image; one that is zero everywhere gives the whole image.
-        thresholds: one an image, in [0, 1].
-        size: height and width of the images; maps are interpolated to it first.
-        margin: share of the image's size added on every side, as far as the image goes.
+        maps: one for each image, not negative; a map of zeros gives the whole image.
+        thresholds: one for each image, in [0, 1].
+        size: height and width of the images, to which maps are interpolated first.
+        margin: share of the image's size that is added on every side, within the image.
 
     Returns:
         (ymin, xmin, ymax, xmax) in pixels of the image, continuous: pixel i covers [i, i + 1).
@@ -57,7 +64,13 @@ def attention_boxes(
 def crop_and_resize(
     images: Float[Array, "b h w c"], boxes: Float[Array, "b 4"], size: Size
 ) -> Float[Array, "b H W c"]:
-    """Each image's box at ``size``, interpolated linearly (antialiased where that shrinks it)."""
+    """Each image's box, resized to ``size`` linearly (antialiased where that shrinks it).
+
+    Args:
+        images: to be cropped.
+        boxes: (ymin, xmin, ymax, xmax) in pixels; not empty.
+        size: height and width of the crops.
+    """
     shape = (*size, images.shape[-1])
 
     def crop(image, box):
@@ -72,9 +85,12 @@ def crop_and_resize(
 def drop_masks(
     maps: Float[Array, "b h w"], thresholds: Float[Array, " b"], size: Size
 ) -> Float[Array, "b H W 1"]:
-    """One where each map is below ``threshold`` of its maximum, zero elsewhere.
+    """Masks that are 1 where a map is below ``threshold`` times its maximum, 0 elsewhere.
 
-    A map that is zero everywhere drops nothing.
+    Args:
+        maps: one for each image, not negative; a map of zeros drops nothing.
+        thresholds: one for each image, in [0, 1].
+        size: height and width of the images, to which maps are interpolated first.
     """
     level, peak = _interpolate(maps, size)
     kept = (level < thresholds[:, None, None] * peak) | (peak <= 0)
@@ -82,9 +98,8 @@ def drop_masks(
 
 
 def _interpolate(maps: Array, size: Size) -> tuple[Array, Array]:
-    # The maximum of the interpolated map: that of the map itself may lie above all of it, and then
-    # nothing would reach the threshold.
-    level = resize_bilinear(jax.lax.stop_gradient(maps).astype(jnp.float32)[..., None], size)[
-        ..., 0
-    ]
+    """Maps at the size of the images, and the maximum of each."""
+    # After interpolation: the maximum of the map itself may lie above everything interpolated, and
+    # then nothing would reach a threshold of 1.
+    level = resize_plane(jax.lax.stop_gradient(maps).astype(jnp.float32), size)
     return level, level.max((1, 2), keepdims=True)

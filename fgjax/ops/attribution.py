@@ -1,12 +1,13 @@
 """Exact attribution of a pooled score to locations.
 
-A pooled vector is f(z) of a statistic z = Σ_p w_p q(x_p) that sums over locations, and a score is
-⟨direction, f(z)⟩. Where f is the identity the shares w_p ⟨direction, q(x_p)⟩ are obvious. Signed
-square root and l2 are of degree 0 together, so their tangent explains nothing: the gradient of the
-score along z is zero. Their *secant* does: hold the factors f(z)_k / z_k = 1 / (√|z_k| ‖·‖) at the
-point, which is a linear map that equals f there. The score is then x_pᵀ W x_p summed over
-locations for a second-order statistic; shares add up to it exactly and pairs of locations appear
-only where a covariance is centred, through the mean.
+A pooled vector is f(z), where the statistic z = Σ_p w_p q(x_p) sums over locations p with weights
+w_p, and a score is ⟨direction, f(z)⟩. If f is the identity, the share of a location is plainly
+w_p ⟨direction, q(x_p)⟩. The usual f, signed square root followed by division by the length, does
+not change when z is scaled (it is of degree 0), so that the gradient of the score along z is zero
+and explains nothing. The *secant* is used instead: the linear map that multiplies z_k by
+f(z)_k / z_k, with these factors held fixed. It equals f at this z, so that the shares of locations
+add up to the score exactly. (Where a covariance is centered, locations also meet in pairs, through
+the mean.)
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ def location_shares(
     """Share of each location in ⟨direction, pooled(weights)⟩; the shares of an image sum to it.
 
     Args:
-        pooled: linear in the weights of the locations, so that the derivative by a weight, times
-            that weight, is what the location adds.
-        weights: the weights of the locations.
-        direction: what the pooled vector is multiplied by: a class's weights, or the difference of
-            two classes'.
+        pooled: from the weights of the locations to the pooled vector, linearly: what a location
+            adds is then its weight times the derivative by it.
+        weights: of the locations.
+        direction: what the pooled vector is multiplied by: the weights of a class in the head, or
+            the difference between those of two classes.
     """
     score, pull_back = jax.vjp(pooled, weights)
     (slope,) = pull_back(direction.astype(score.dtype))

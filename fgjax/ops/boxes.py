@@ -5,9 +5,9 @@ A crop, a resize, a horizontal flip and any chain of them is one map per axis,
     y' = scale_y * y + shift_y,    x' = scale_x * x + shift_x,
 
 held as the vector ``(scale_y, scale_x, shift_y, shift_x)``. Coordinates are continuous: the pixel
-in row i and column j covers ``[i, i + 1) x [j, j + 1)``, so that its centre is ``(i + .5, j + .5)``
-and a map is the same at every resolution. Every function takes NumPy or JAX arrays, with any
-leading axes, and returns what it was given.
+in row i and column j covers ``[i, i + 1) x [j, j + 1)`` and has its center at ``(i + .5, j + .5)``,
+so that halving the resolution halves every coordinate. Every function takes NumPy or JAX arrays,
+with any leading axes, and returns the same kind.
 """
 
 from __future__ import annotations
@@ -41,7 +41,14 @@ def compose(outer: AnyArray, inner: AnyArray) -> AnyArray:
 
 
 def invert(affine: AnyArray) -> AnyArray:
-    """The map back, Float[... 4]; no scale may be zero."""
+    """The map back.
+
+    Args:
+        affine: Float[... 4]; no scale is zero.
+
+    Returns:
+        Float[... 4].
+    """
     scale = 1 / affine[..., :2]
     return _numpy_of(scale).concatenate([scale, -affine[..., 2:] * scale], axis=-1)
 
@@ -60,7 +67,7 @@ def map_points(affine: AnyArray, points: AnyArray) -> AnyArray:
 
 
 def map_boxes(affine: AnyArray, boxes: AnyArray) -> AnyArray:
-    """Boxes after a map; a flip swaps the sides, and they are put in order again.
+    """Boxes after a map.
 
     Args:
         affine: Float[... 4].
@@ -69,6 +76,7 @@ def map_boxes(affine: AnyArray, boxes: AnyArray) -> AnyArray:
     Returns:
         Float[... 4], not clipped to any image.
     """
+    # A flip swaps a box's sides: its lesser coordinates are again the first ones.
     first = boxes[..., :2] * affine[..., :2] + affine[..., 2:]
     second = boxes[..., 2:] * affine[..., :2] + affine[..., 2:]
     xnp = _numpy_of(first)

@@ -25,7 +25,7 @@ def factorized(
     *,
     algorithm: str = "auto",
 ) -> Float[Array, "*b d"]:
-    """(uᵀ x_p) ∘ (vᵀ y_p), summed over locations; accumulated in float32.
+    """The vector of all z_k: (uᵀ x_p) ∘ (vᵀ y_p), summed over locations, in float32 or better.
 
     Args:
         x: feature map.
@@ -33,8 +33,9 @@ def factorized(
         u: projections of x.
         v: projections of y.
         weights: weight of each location.
-        algorithm: "gram", "locations" (project every location) or "auto", which counts the
-            multiplications: N c e + c e d against N (c + e) d.
+        algorithm: "gram" (through the Gram matrix), "locations" (project every location) or
+            "auto": whichever takes fewer multiplications, N c e + c e d or N (c + e) d, where N is
+            the number of locations.
 
     Raises:
         ValueError: on an unknown algorithm or maps that do not match.
@@ -48,18 +49,28 @@ def factorized(
     if algorithm == "locations":
         products = _project(x, u) * _project(x if y is None else y, v)
         return (products if weights is None else products * weights[..., None]).sum((-3, -2))
-    raise ValueError(f'unknown algorithm {algorithm!r}: use "gram", "locations" or "auto".')
+    raise ValueError(f'unknown algorithm {algorithm!r}: use "gram", "locations" or "auto"')
 
 
 def draw_random_maclaurin(
     seed: int, channels: int, channels_y: int, d: int
 ) -> tuple[Int8[Array, "c d"], Int8[Array, "e d"]]:
-    """The random signs u and v of ``seed``; z / √d of :func:`factorized` with them is the sketch.
+    """The random signs u and v of ``seed``; the sketch is :func:`factorized` with them, over √d.
 
-    Signs of one seed and one d agree on their common channels: levels share them.
+    The signs of a channel depend on seed, d and the channel's number alone, so that levels of
+    different width share them.
+
+    Args:
+        seed: of the draw.
+        channels: c, of the first map.
+        channels_y: e, of the second map.
+        d: length of the sketch.
+
+    Raises:
+        ValueError: d is less than 1.
     """
     if d < 1:
-        raise ValueError(f"d is {d}: a sketch needs at least one dimension.")
+        raise ValueError(f"d is {d}: a sketch needs at least one dimension")
     draws = (
         np.random.default_rng((seed, side)).integers(0, 2, (c, d), np.int8)
         for side, c in enumerate((channels, channels_y))
@@ -69,6 +80,7 @@ def draw_random_maclaurin(
 
 
 def _project(x: Float[Array, "... c"], kernel: Array) -> Float[Array, "... d"]:
+    """``x @ kernel`` in the type of x, accumulated in float32 or better."""
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     return jnp.matmul(
         x, kernel.astype(x.dtype), precision=jax.lax.Precision.HIGHEST, preferred_element_type=dtype

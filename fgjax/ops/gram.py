@@ -21,15 +21,15 @@ def gram(
 ) -> Float[Array, "*b c e"]:
     """Outer products of the features at every location, pooled: G = Σ_p w_p x_p y_pᵀ.
 
-    Inputs in bfloat16 or float32 are accumulated in float32. Without ``y`` the map meets itself;
-    G is then symmetric and its gradient costs one matrix product, x (dG + dGᵀ), not two.
+    Inputs in bfloat16 or float32 are accumulated in float32. Without ``y`` the map is multiplied by
+    itself; G is then symmetric, and its gradient takes one matrix product, x (dG + dGᵀ), not two.
 
     Args:
         x: feature map.
         y: second feature map on the same grid (see :func:`align`), or None for ``x`` itself.
         weights: weight of each location (a mask, an attention map); all ones if None.
         center: subtract each map's (weighted) mean first, which makes G a covariance.
-        mean: divide by the sum of the weights (a weightless map counts its locations).
+        mean: divide by the sum of the weights; without weights, by the number of locations.
 
     Raises:
         ValueError: on maps without the axes h, w, c, or maps and weights that do not match.
@@ -63,16 +63,16 @@ def check_maps(x: Array, y: Array | None = None, weights: Array | None = None) -
     for name, map_ in (("x", x), ("y", y)):
         if map_ is not None and map_.ndim < 3:
             raise ValueError(
-                f"{name} has shape {map_.shape}: give a feature map with axes (..., h, w, c)."
+                f"{name} has shape {map_.shape}: give a feature map with axes (..., h, w, c)"
             )
     if y is not None and y.shape[:-1] != x.shape[:-1]:
         raise ValueError(
             f"x has shape {x.shape} and y {y.shape}: batch and grid must be the same; "
-            "resize maps of different levels with `align` first."
+            "resize maps of different levels with `align` first"
         )
     if weights is not None and weights.shape != x.shape[:-1]:
         raise ValueError(
-            f"weights have shape {weights.shape}: give one per location, {x.shape[:-1]}."
+            f"weights have shape {weights.shape}: give one per location, {x.shape[:-1]}"
         )
 
 
@@ -88,7 +88,11 @@ def _self_product(x: Array, w: Array | None) -> Array:
 
 @_self_product.defjvp
 def _self_product_jvp(primals, tangents):
-    """Transposes to one product: the two halves of a symmetric cotangent are added beforehand."""
+    """The derivative as a product plus its transpose, dxᵀ x being that of xᵀ dx.
+
+    In the backward pass JAX transposes this: the cotangent and its transpose are added first, and
+    one product with x follows.
+    """
     (x, w), (dx, dw) = primals, tangents
     half = _product(x if w is None else x * w, dx)
     tangent = half + jnp.swapaxes(half, -1, -2)
@@ -109,15 +113,17 @@ def _product(x: Float[Array, "*b n c"], y: Float[Array, "*b n e"]) -> Float[Arra
     )
 
 
-def _centered(x: Array, w: Array | None, total: Array | int, dtype) -> Array:
+def _centered(x: Array, w: Array | None, total: Array | int, dtype: jnp.dtype) -> Array:
+    """The map less its weighted mean, in ``dtype``: bfloat16 is too coarse for the difference."""
     x = x.astype(dtype)
     return x - (x if w is None else x * w).sum(-2, keepdims=True) / _nonzero(total)
 
 
 def _column(weights: Float[Array, "*b h w"], dtype) -> Float[Array, "*b n 1"]:
+    """Weights of the locations as a column, to be multiplied with a flattened map."""
     return weights.reshape(*weights.shape[:-2], -1, 1).astype(dtype)
 
 
 def _nonzero(total: Array | int) -> Array | int:
-    """A divisor that leaves the Gram matrix of a map without weight at zero."""
+    """The total as a divisor: 1 in place of 0, so that a map without any weight gives zeros."""
     return jnp.where(total == 0, 1, total)

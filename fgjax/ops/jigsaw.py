@@ -9,7 +9,12 @@ from jaxtyping import Array, Float, Key
 def jigsaw(
     keys: Key[Array, " b"], images: Float[Array, "b h w c"], pieces: int
 ) -> Float[Array, "b h w c"]:
-    """Shuffle the ``pieces`` x ``pieces`` pieces of each image (PMG, Du et al., ECCV 2020).
+    """Shuffles the ``pieces`` x ``pieces`` pieces of each image (PMG, Du et al., ECCV 2020).
+
+    Args:
+        keys: one for each image.
+        images: whose sides are multiples of ``pieces``.
+        pieces: along each side.
 
     Raises:
         ValueError: the image cannot be cut into equal pieces.

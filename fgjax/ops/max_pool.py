@@ -1,6 +1,8 @@
 """Max pooling, with a gradient that XLA's CPU backend computes fast.
 
-The library's (select and scatter) takes five times as long there as what stands here.
+JAX's own gradient (select and scatter) takes five times as long there. Here the forward pass notes
+which pixel of each window, which *tap*, holds the maximum, and the backward pass adds up, tap by
+tap, the gradients of the windows that this tap has won.
 """
 
 from __future__ import annotations
@@ -10,40 +12,59 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int16
 
 from fgjax.ops.convolution import Pair, tap
 
+Pads = tuple[Pair, Pair]
+
 
 def max_pool(
-    x: Float[Array, "b h w c"], window: Pair, strides: Pair, pads: tuple[Pair, Pair]
+    x: Float[Array, "b h w c"], window: Pair, strides: Pair, pads: Pads
 ) -> Float[Array, "b hh ww c"]:
-    """The maximum over ``window``; of equal values the first, row by row, has the gradient."""
+    """The maximum over each window; of equal values the first, row by row, gets the gradient.
+
+    Args:
+        x: feature map.
+        window: height and width of the window.
+        strides: steps of the window, down and right.
+        pads: locations added (top, bottom) and (left, right); they never hold the maximum.
+    """
     if jax.default_backend() == "cpu":
         return _pool_by_taps(x, window, strides, pads, x.shape[1:3])
     return _pool(x, window, strides, pads)
 
 
-def _pool(x, window, strides, pads):
+def _pool(
+    x: Float[Array, "b h w c"], window: Pair, strides: Pair, pads: Pads
+) -> Float[Array, "b hh ww c"]:
     return lax.reduce_window(
         x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0))
     )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def _pool_by_taps(x, window, strides, pads, size):
+def _pool_by_taps(
+    x: Float[Array, "b h w c"], window: Pair, strides: Pair, pads: Pads, size: Pair
+) -> Float[Array, "b hh ww c"]:
+    """:func:`_pool` with a gradient of its own; ``size`` is that of x, for the backward pass."""
     return _pool(x, window, strides, pads)
 
 
-def _forward(x, window, strides, pads, size):
+def _forward(
+    x: Float[Array, "b h w c"], window: Pair, strides: Pair, pads: Pads, size: Pair
+) -> tuple[Float[Array, "b hh ww c"], Int16[Array, "b hh ww c"]]:
     y = _pool(x, window, strides, pads)
-    # A loop over images, because outside of one the compiler finds the winners anew for each tap.
+    # In a loop over images, because outside of a loop the compiler merges this with the backward
+    # pass and finds the winners anew for each tap.
     find = functools.partial(_winner, window=window, strides=strides, pads=pads, out=y.shape[1:3])
     return y, lax.map(find, x)
 
 
-def _winner(x, window, strides, pads, out):
-    """For one image, the number of the tap that holds each window's first maximum."""
+def _winner(
+    x: Float[Array, "h w c"], window: Pair, strides: Pair, pads: Pads, out: Pair
+) -> Int16[Array, "hh ww c"]:
+    """For one image, the number of the tap (row by row) that holds each window's first maximum."""
     padded = lax.pad(x, jnp.array(-jnp.inf, x.dtype), (*((*pad, 0) for pad in pads), (0, 0, 0)))
     best = jnp.full((*out, x.shape[-1]), -jnp.inf, x.dtype)
     winner = jnp.zeros(best.shape, jnp.int16)
@@ -55,18 +76,28 @@ def _winner(x, window, strides, pads, out):
     return winner
 
 
-def _backward(window, strides, pads, size, winner, g):
-    """Each gradient goes to its window's winner; the pixels of one phase of the strides at a time.
+def _backward(
+    window: Pair,
+    strides: Pair,
+    pads: Pads,
+    size: Pair,
+    winner: Int16[Array, "b hh ww c"],
+    g: Float[Array, "b hh ww c"],
+) -> tuple[Float[Array, "b h w c"]]:
+    """Each window's gradient goes to the pixel under its winning tap.
 
-    Pixels whose coordinates leave the same rest are met by the same taps, always at unit stride.
+    Pixels are treated in phases: a phase is all pixels whose coordinates leave the same remainder
+    when divided by the strides. Within a phase the same taps meet every pixel, and neighboring
+    windows lie one pixel of the phase apart, so that shifts and sums are all it takes.
     """
     batch, *out, channels = g.shape
+    # Of a phase: enough for the padded image and for every window, whichever reaches farther.
     sizes = [
         max(-(-(n + sum(pad)) // s), o + (k - 1) // s)
         for n, pad, s, o, k in zip(size, pads, strides, out, window, strict=True)
     ]
 
-    def phase(row, column):
+    def phase(row: int, column: int) -> Array:
         total = jnp.zeros((batch, *sizes, channels), g.dtype)
         for i in range(row, window[0], strides[0]):
             for j in range(column, window[1], strides[1]):
@@ -76,6 +107,7 @@ def _backward(window, strides, pads, size, winner, g):
                 total += jnp.pad(won, ((0, 0), (above, below), (left, right), (0, 0)))
         return total
 
+    # Interleaves the phases: their axes come between and behind those of the grid.
     rows = [
         jnp.stack([phase(row, column) for column in range(strides[1])], 3)
         for row in range(strides[0])

@@ -1,9 +1,9 @@
-"""Normalisations of pooled second-order vectors, with finite gradients everywhere.
+"""Normalizations of pooled second-order vectors, with finite gradients everywhere.
 
-The gradient of a root is infinite at zero, and a zero vector has no direction. The convention here:
-the value is exact everywhere, the gradient is exact wherever it exists, and it is zero at zero. The
-original compact-bilinear code replaced the gradient of the square root by 0.5 / (√|x| + 0.1);
-``delta`` gives that (biased, bounded) form.
+The gradient of a root is infinite at zero, and a zero vector has no direction. Here the value is
+exact everywhere, the gradient is exact wherever it exists, and at zero it is defined as zero. The
+original code of compact bilinear pooling used 0.5 / (√|x| + 0.1) for the gradient of the square
+root, which is bounded but not exact; ``delta=0.1`` gives that.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ def signed_power(
 ) -> Float[Array, "*shape"]:
     """sign(x) |x|^exponent, elementwise, for 0 < exponent <= 1.
 
-    Its derivative is exponent / (|x|^(1 - exponent) + delta): exact for ``delta`` = 0, where it is
-    defined as 0 at x = 0, and at most exponent / delta otherwise.
+    Its derivative is taken to be exponent / (|x|^(1 - exponent) + delta). With ``delta`` = 0 that
+    is exact, and defined as 0 at x = 0; otherwise it is at most exponent / delta.
     """
     return jnp.sign(x) * _safe_magnitude(x) ** exponent
 
 
 @signed_power.defjvp
-def _signed_power_jvp(exponent, delta, primals, tangents):
+def _signed_power_jvp(
+    exponent: float, delta: float, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     slope = exponent / (_safe_magnitude(x) ** (1 - exponent) + delta)
     at_zero = exponent / delta if delta else 0.0
@@ -44,9 +46,8 @@ def signed_sqrt(x: Float[Array, "*shape"], delta: float = 0.0) -> Float[Array, "
 def l2_normalize(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
     """x / ‖x‖ over the last axis; a zero vector stays zero and has gradient zero.
 
-    The vector is first divided by its largest magnitude, so that no scale that float32 holds
-    overflows or underflows when squared. The quotient is of degree 0 in x: the divisor is constant
-    as far as the gradient is concerned.
+    The vector is first divided by its largest magnitude, lest its square overflow or underflow.
+    x / ‖x‖ does not change with the scale of x, so that this divisor is a constant to the gradient.
     """
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
     present = largest >= jnp.finfo(x.dtype).tiny

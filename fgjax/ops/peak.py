@@ -1,4 +1,4 @@
-"""Maxima whose gradient is that of the values that hold them."""
+"""Maxima whose whole gradient goes to one value."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from jaxtyping import Array, Float
 def maximum(x: Float[Array, ...], axis: int) -> Float[Array, ...]:
     """Maximum along one axis; of equal values the first gets the gradient.
 
-    ``jnp.max`` divides its gradient among the values that equal the maximum. Where a compiler
-    computes the values a second time for that comparison and rounds them otherwise, none does, and
-    the gradient is 0 / 0.
+    ``jnp.max`` divides its gradient among the values that equal the maximum. A compiler may compute
+    the values a second time for that comparison, and round them otherwise: then no value equals
+    the maximum, and the gradient is 0 / 0.
     """
     place = jnp.expand_dims(jnp.argmax(x, axis), axis)
     return jnp.take_along_axis(x, place, axis).squeeze(axis)

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from sklearn.neighbors import NearestCentroid
 
 from fgjax.analysis import compression
 
@@ -41,13 +40,6 @@ def test_collapse_figures_grow_with_the_spread():
     values, vectors = np.linalg.eigh(between)
     inverse = (vectors[:, 1:] / values[1:]) @ vectors[:, 1:].T
     assert figures["nc1"] == pytest.approx(np.trace(within @ inverse) / 4, rel=1e-6)
-
-
-def test_nearest_mean_is_that_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    x, y, queries = rng.normal(size=(60, 5)), rng.integers(2, 6, 60), rng.normal(size=(30, 5))
-    reference = NearestCentroid().fit(x, y).predict(queries)
-    np.testing.assert_array_equal(compression.nearest_mean(x, y, queries), reference)
 
 
 def test_what_is_lost_and_gained_between_two_read_outs():

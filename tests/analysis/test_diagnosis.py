@@ -3,7 +3,7 @@ import pytest
 
 from configs import quickstart
 from fgjax import analyzing, experiment
-from fgjax.analysis import diagnosis
+from fgjax.analysis import diagnosis, trials
 
 RATES = {"head": 0.01}
 LEVELS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -100,34 +100,9 @@ def test_every_option_is_a_config_that_builds(monkeypatch):
         return {"validation": {"top1": 0.5}}
 
     monkeypatch.setattr("fgjax.commands.train", train)
-    result = diagnosis.check(options, analyzing.short_trainings(config), {"schedule": ()})
+    result = trials.check(options, analyzing.short_trainings(config), {"schedule": ()})
     assert len(seen) == len(options) + 1
     assert result["baseline"] == 0.5
     assert result["tau"]["value"] == 0  # all gains alike
     assert all(c.protocol == "develop" for c in seen)
     assert config.protocol == "final"  # the run's own config is as it was
-
-
-def test_check_reports_how_well_the_order_was_predicted():
-    options = [diagnosis.Option(str(i), {"i": i}, 0.1 * i, "") for i in range(4)]
-    good = diagnosis.check(options, lambda changes: 0.5 + 0.02 * changes.get("i", 0), {})
-    bad = diagnosis.check(options, lambda changes: 0.5 - 0.02 * changes.get("i", 0), {})
-    assert (good["tau"]["value"], bad["tau"]["value"]) == (1, -1)
-    assert good["options"][3] == {
-        "name": "3",
-        "predicted": pytest.approx(0.3),
-        "measured": pytest.approx(0.06),
-    }
-
-
-def test_agreement_is_the_mean_over_settings_with_an_interval():
-    scores = np.array([[1.0, 2, 3], [1, 2, 3], [1, 2, 3]])
-    gains = np.array([[1.0, 2, 3], [1, 3, 2], [3, 2, 1]])
-    found = diagnosis.agreement(scores, gains)
-    assert found["value"] == pytest.approx((1 + 1 / 3 - 1) / 3)
-    assert -1 <= found["low"] < found["value"] < found["high"] <= 1
-    assert found["n"] == 3
-
-
-def test_kendall_of_a_constant_says_nothing():
-    assert diagnosis.kendall(np.zeros(3), np.arange(3.0)) == 0

@@ -34,14 +34,14 @@ def test_receptive_field_by_the_formula():
 def test_receptive_field_by_brute_force_perturbation():
     image = jax.random.uniform(jax.random.key(1), (1, 32, 32, 3))
 
-    def centre(x):
+    def center(x):
         maps = network(x)["conv2"]
         return maps[:, maps.shape[1] // 2, maps.shape[2] // 2]
 
     reached = []
     for column in range(32):
         bumps = jnp.zeros((32, 32, 32, 3)).at[jnp.arange(32), :, column].set(1.0)
-        changed = jnp.abs(centre(image + 10 * bumps[:1]) - centre(image)).max()
+        changed = jnp.abs(center(image + 10 * bumps[:1]) - center(image)).max()
         reached.append(bool(changed > 1e-6))
     columns = np.flatnonzero(reached)
     assert columns.max() - columns.min() + 1 == geometry.receptive_fields(network, 32)["conv2"]
@@ -88,10 +88,10 @@ def test_orientation_selectivity_of_an_edge_and_of_a_blob():
     assert silent == 0
 
 
-def test_colour_selectivity_of_known_units():
+def test_color_selectivity_of_known_units():
     rng = np.random.default_rng(0)
     images = rng.random((50, 1, 1, 3)).astype(np.float32)
-    without = np.asarray(geometry.grey(images))
+    without = np.asarray(geometry.gray(images))
     np.testing.assert_allclose(without[..., 0], without[..., 2])
 
     def units(x):
@@ -99,7 +99,7 @@ def test_colour_selectivity_of_known_units():
         luma = x @ np.array([0.299, 0.587, 0.114], np.float32)
         return np.stack([red_less_green, luma], -1).reshape(len(x), 2)
 
-    scores = geometry.colour_selectivity(units(images), units(without))
+    scores = geometry.color_selectivity(units(images), units(without))
     np.testing.assert_allclose(scores, [1, 0], atol=1e-5)
 
 
@@ -119,7 +119,7 @@ def test_top_responses_in_batches_are_those_of_all_at_once():
             assert maps[index, row, column, unit] == top.value[rank, unit]
 
 
-def test_crop_is_centred_on_the_unit_and_repeats_the_edge():
+def test_crop_is_centered_on_the_unit_and_repeats_the_edge():
     image = np.arange(16 * 16 * 3).reshape(16, 16, 3)
     np.testing.assert_array_equal(geometry.crop(image, 2, 1, 4, 4), image[8:12, 4:8])
     corner = geometry.crop(image, 0, 0, 4, 8)

@@ -10,8 +10,8 @@ from fgjax.analysis import probes
 def examples(n, d, classes=4, seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, n)
-    centres = np.random.default_rng(99).normal(size=(classes, d))
-    return (centres[labels] + 2 * rng.normal(size=(n, d)) + 3.0).astype(np.float32), labels
+    centers = np.random.default_rng(99).normal(size=(classes, d))
+    return (centers[labels] + 2 * rng.normal(size=(n, d)) + 3.0).astype(np.float32), labels
 
 
 @pytest.mark.parametrize("shape", [(60, 12), (30, 80)], ids=["tall", "wide"])
@@ -71,10 +71,10 @@ def test_constant_features_predict_the_most_frequent_class():
     assert (probes.read(probe, x).argmax(1) == 1).all()
 
 
-def test_nearest_neighbours_are_those_of_scikit_learn():
+def test_nearest_neighbors_are_those_of_scikit_learn():
     x, y = examples(80, 6)
     queries, _ = examples(33, 6, seed=1)
-    votes = probes.nearest_neighbours(x, y, queries, 4, k=5, block=10)
+    votes = probes.nearest_neighbors(x, y, queries, 4, k=5, block=10)
     reference = KNeighborsClassifier(5, metric="cosine").fit(x, y)
     np.testing.assert_allclose(votes, reference.predict_proba(queries), atol=1e-12)
 

@@ -49,10 +49,10 @@ def test_batches_agree_with_the_whole_in_the_mean_and_do_not_depend_on_their_siz
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3000, 4))
     y = x @ rng.normal(size=(4, 4)) + rng.normal(size=(3000, 4))
-    centred_x, centred_y = x - x.mean(0), y - y.mean(0)
-    cross = np.linalg.norm(centred_y.T @ centred_x) ** 2
+    centered_x, centered_y = x - x.mean(0), y - y.mean(0)
+    cross = np.linalg.norm(centered_y.T @ centered_x) ** 2
     whole = cross / (
-        np.linalg.norm(centred_x.T @ centred_x) * np.linalg.norm(centred_y.T @ centred_y)
+        np.linalg.norm(centered_x.T @ centered_x) * np.linalg.norm(centered_y.T @ centered_y)
     )
     for size in (6, 100):
         alignment = None

@@ -151,7 +151,7 @@ def test_color_jitter_is_what_pillow_calls_so(images, kind):
 def test_hue_jitter_turns_the_hue_and_keeps_the_brightness(images):
     muted = 96 + images // 4
     found, _ = applied(muted, hue=0.1)
-    np.testing.assert_allclose(found @ augment._LUMA, muted @ np.array(augment._LUMA), atol=0.01)
+    np.testing.assert_allclose(found @ augment.LUMA, muted @ np.array(augment.LUMA), atol=0.01)
     angles = []
     for image, result in zip(muted, found, strict=True):
         before, after = (

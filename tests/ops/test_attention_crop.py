@@ -17,7 +17,7 @@ def maps():
 
 
 def naive_upsample(image, size):
-    """Bilinear between pixel centres, clamped at the border, pixel by pixel."""
+    """Bilinear between pixel centers, clamped at the border, pixel by pixel."""
     out = np.empty(size)
     for i in range(size[0]):
         for j in range(size[1]):

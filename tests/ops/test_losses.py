@@ -77,7 +77,7 @@ def test_focal_gradient_is_finite_when_the_prediction_is_certain(gamma):
     np.testing.assert_allclose(gradient[1], [-1.0, 1.0], rtol=1e-5)
 
 
-def test_pairwise_confusion_of_neighbours():
+def test_pairwise_confusion_of_neighbors():
     logits = jnp.log(jnp.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8], [0.6, 0.4]]))
     values = losses.pairwise_confusion(logits, np.array([0, 1, 1, 1]))
     np.testing.assert_allclose(values, [0.32, 0.32, 0.0, 0.0], atol=1e-6)

@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from fgjax.ops.resize import resize_average, resize_bilinear, resize_nearest, resize_total
+from fgjax.ops.resize import (
+    resize_average,
+    resize_bilinear,
+    resize_nearest,
+    resize_plane,
+    resize_total,
+)
 
 SIZES = [
     ((4, 5), (8, 10)),
@@ -40,7 +46,7 @@ def test_average_is_the_mean_of_each_bin(have, want):
     np.testing.assert_allclose(resize_average(x, want), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_bilinear_interpolates_between_pixel_centres():
+def test_bilinear_interpolates_between_pixel_centers():
     x = np.array([0.0, 1.0, 3.0], np.float32).reshape(1, 3, 1, 1)
     got = resize_bilinear(x, (6, 1))[0, :, 0, 0]
     np.testing.assert_allclose(got, [0, 0.25, 0.75, 1.5, 2.5, 3.0], rtol=1e-6)
@@ -64,3 +70,14 @@ def test_total_divides_every_value_by_area(have, want):
     fine = np.repeat(np.repeat(x, want[0], 1), want[1], 2) / (want[0] * want[1])
     expected = fine.reshape(2, want[0], have[0], want[1], have[1]).sum((2, 4))
     np.testing.assert_allclose(resize_total(x, want), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_map_without_channels_keeps_its_peak():
+    maps = np.zeros((1, 4, 4))
+    maps[0, 1, 2] = 1.0
+    large = np.asarray(resize_plane(jax.numpy.asarray(maps), (16, 16)))[0]
+    row, column = np.unravel_index(large.argmax(), large.shape)
+    # The cell (1, 2) covers the pixels 4 to 7 and 8 to 11.
+    assert 4 <= row <= 7
+    assert 8 <= column <= 11
+    assert large.max() == pytest.approx(0.77, abs=0.1)

@@ -82,7 +82,7 @@ def test_values_and_gradients_equal_the_definition(shape, dtype, algorithm, two,
     assert_near(slope, reference_slope(x, y, weights, sketch, cotangent), tolerance)
 
 
-def test_gradient_through_the_normalisation_is_the_same_by_both_algorithms():
+def test_gradient_through_the_normalization_is_the_same_by_both_algorithms():
     x, sketch = jnp.abs(maps(2, 4, 4, 12)), draw_tensor_sketch(0, 12, 12, 32)
     direction = maps(2, 32, seed=4)
 
@@ -194,7 +194,7 @@ def test_auto_follows_the_shapes():
 
 @pytest.mark.parametrize("scale", [1e-15, 1e15])
 @pytest.mark.parametrize("algorithm", ["gram", "fft"])
-def test_scales_change_nothing_after_normalisation(scale, algorithm):
+def test_scales_change_nothing_after_normalization(scale, algorithm):
     x, sketch = maps(2, 3, 3, 6), draw_tensor_sketch(0, 6, 6, 20)
 
     def pooled(x):

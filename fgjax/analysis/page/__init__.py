@@ -1,4 +1,4 @@
-"""The report as one self-contained page, and everything it shows as files beside it."""
+"""The report as one self-contained page, and everything it shows as files in the same folder."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from fgjax.evaluation.atomic import replacing
 def write(
     content: Mapping[str, Any],
     shown: Mapping[str, html.Picture],
-    beside: Sequence[Mapping[str, Any]],
+    other_reports: Sequence[Mapping[str, Any]],
     folder: Path,
 ) -> None:
     """Writes ``index.html``, ``report.json``, ``figures/*.svg`` and ``pictures/*.png``.
 
     Args:
-        content: every figure, see ``analysis.report``.
+        content: what ``analysis.report`` returns.
         shown: pictures by name.
-        beside: content of other runs, for comparison.
+        other_reports: content of other runs, for a comparison.
         folder: made if it does not exist.
 
     Raises:
@@ -36,7 +36,7 @@ def write(
     files = {f"figures/{name}.svg": drawing.encode() for name, drawing in plots.items()}
     files |= {f"pictures/{name}.png": html.encoded(p, "PNG") for name, p in shown.items()}
     files["report.json"] = json.dumps(content, indent=1, allow_nan=False).encode()
-    files["index.html"] = render(content, plots, shown, beside).encode()
+    files["index.html"] = render(content, plots, shown, other_reports).encode()
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         with replacing(folder / name) as file:
@@ -47,9 +47,16 @@ def render(
     content: Mapping[str, Any],
     plots: Mapping[str, str],
     shown: Mapping[str, html.Picture],
-    beside: Sequence[Mapping[str, Any]] = (),
+    other_reports: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The page."""
+    """The page as HTML.
+
+    Args:
+        content: what ``analysis.report`` returns, in JSON's own types.
+        plots: SVG by name.
+        shown: pictures by name.
+        other_reports: content of other runs, for a comparison.
+    """
     data = content["data"]
     subtitle = (
         f"{data['name']}: {data['classes']} classes, {data['train']:,} training and "
@@ -58,7 +65,7 @@ def render(
     chapters = [
         ("levels", "Levels", levels.hierarchy(content, plots)),
         ("loss", "Loss", levels.compression(content, plots)),
-        ("views", "Units", pictures.views(content, plots, shown)),
+        ("views", "Units", pictures.units(content, plots, shown)),
         ("parts", "Parts", sections.parts(content, plots, pictures.responses(content, shown))),
         (
             "attribution",
@@ -68,13 +75,14 @@ def render(
         ("errors", "Errors", pictures.errors(content, plots, shown)),
         ("advice", "Advice", sections.advice(content)),
     ]
-    if beside:
-        chapters.append(("comparison", "Comparison", sections.comparison(content, list(beside))))
+    if other_reports:
+        compared = sections.comparison(content, list(other_reports))
+        chapters.append(("comparison", "Comparison", compared))
     return html.page(content["name"], subtitle, sections.summary(content), chapters)
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's own types; what is not a number becomes null."""
+    """The value in JSON's own types; nan and the infinities become null, which JSON can express."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, str) or value is None or isinstance(value, bool):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from fgjax.analysis.page import html
-from fgjax.analysis.page.summary import percent
+from fgjax.analysis.words import percent
 
-Content = Mapping[str, Any]
 Plots = Mapping[str, str]
 
 

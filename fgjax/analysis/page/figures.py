@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,11 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from fgjax.analysis.page.summary import levels_of
+from fgjax.analysis.page.summary import Content, levels_of
 from fgjax.plots import BLUE, GREEN, ORANGE, RED
 
-Content = Mapping[str, Any]
-GREY = "#767676"
+GRAY = "#767676"
 
 
 def draw(content: Content) -> dict[str, Figure]:
@@ -44,7 +42,7 @@ def depth(content: Content) -> Figure:
         "second_order": ("second order", BLUE, "-"),
         "average": ("average", ORANGE, "-"),
         "pretrained average": ("average, before fine-tuning", ORANGE, ":"),
-        "random second_order": ("second order, random weights", GREY, "--"),
+        "random second_order": ("second order, random weights", GRAY, "--"),
     }
     for axes, target in zip(panels, targets, strict=True):
         for kind, (name, color, line) in looks.items():
@@ -89,7 +87,7 @@ def spectrum(content: Content) -> Figure:
         (right, "within_between", "variance within / between classes"),
     ):
         values = [content["levels"][name]["compression"][key] for name in names]
-        axes.bar(range(len(names)), values, color=[BLUE] * (len(names) - 1) + [GREY], width=0.65)
+        axes.bar(range(len(names)), values, color=[BLUE] * (len(names) - 1) + [GRAY], width=0.65)
         axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
         axes.set_title(label, fontsize=11)
         axes.set_yscale("log" if max(values) > 20 * min(values) > 0 else "linear")
@@ -146,7 +144,7 @@ def reliability(content: Content) -> Figure:
     """Accuracy against confidence."""
     bins = content["decision"]["reliability"]
     figure, (axes,) = _figure(3.6, 3.2)
-    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
+    axes.plot([0, 1], [0, 1], color=GRAY, lw=1, ls="--")
     area = np.array([b["n"] for b in bins])
     x, y = ([b[key] for b in bins] for key in ("confidence", "accuracy"))
     axes.plot(x, y, color=BLUE, lw=1.2)
@@ -184,7 +182,7 @@ def occlusion(content: Content) -> Figure | None:
     figure, (axes,) = _figure(5.0, 0.9 + 0.3 * len(names))
     values, low, high = ([changes[n][k] for n in names] for k in ("value", "low", "high"))
     error = [np.subtract(values, low), np.subtract(high, values)]
-    colors = [GREY if name == "elsewhere" else BLUE for name in names]
+    colors = [GRAY if name == "elsewhere" else BLUE for name in names]
     axes.barh(range(len(names)), values, xerr=error, color=colors, height=0.62, **_BARS)
     axes.axvline(0, color="black", lw=0.8)
     axes.set_yticks(range(len(names)), names)
@@ -211,7 +209,7 @@ def causes(content: Content) -> Figure | None:
     return figure
 
 
-_BARS = {"error_kw": {"ecolor": GREY, "elinewidth": 1, "capsize": 2}}
+_BARS = {"error_kw": {"ecolor": GRAY, "elinewidth": 1, "capsize": 2}}
 
 
 def _figure(width: float, height: float, columns: int = 1, **options) -> tuple[Figure, Sequence]:

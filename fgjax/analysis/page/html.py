@@ -90,7 +90,7 @@ def section(name: str, title: str, lead: str, *blocks: str) -> str:
     """A section of the page; empty blocks leave no trace."""
     body = "\n".join(filter(None, blocks))
     return (
-        f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{title}</h2>'
+        f'<section id="{name}" aria-labeledby="{name}-title"><h2 id="{name}-title">{title}</h2>'
         f'<p class="lead">{lead}</p>\n{body}</section>'
     )
 
@@ -100,7 +100,7 @@ def page(title: str, subtitle: str, summary: str, sections: Sequence[tuple[str, 
 
     Args:
         title: heading.
-        subtitle: what was analysed, in one line.
+        subtitle: what was analyzed, in one line.
         summary: HTML above the sections.
         sections: (name, title for the list of contents, HTML).
     """

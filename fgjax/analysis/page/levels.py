@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fgjax.analysis.page import html
-from fgjax.analysis.page.cells import Content, Plots, interval, needs, number, plot, signed
-from fgjax.analysis.page.summary import accuracy, band, levels_of
+from fgjax.analysis.page.cells import Plots, interval, needs, number, plot, signed
+from fgjax.analysis.page.summary import Content, accuracy, band, levels_of
 
 
 def hierarchy(content: Content, plots: Plots) -> str:
@@ -45,7 +45,7 @@ def _read_outs(content: Content, coarse: bool, shared: bool) -> str:
         for column in columns
     }
     headers = ["level", "stride", "size", "channels", "receptive field", *titles]
-    headers += ["random twin", "nearest neighbours"]
+    headers += ["random twin", "nearest neighbors"]
     rows = []
     for name, level in content["levels"].items():
         outs = level["read_outs"]
@@ -70,7 +70,7 @@ def _read_outs(content: Content, coarse: bool, shared: bool) -> str:
         rows,
         f"Accuracy on {data['evaluated']:,} {data['split']} images, 95 % bounds in percent below; "
         "random twin: second-order read-out of the same network with random weights; nearest "
-        "neighbours: ten by cosine, of averages.",
+        "neighbors: ten by cosine, of averages.",
     )
 
 

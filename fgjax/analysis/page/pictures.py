@@ -7,15 +7,14 @@ from html import escape
 from typing import Any
 
 from fgjax.analysis.page import html
-from fgjax.analysis.page.cells import plot
-from fgjax.analysis.page.summary import levels_of, percent
+from fgjax.analysis.page.cells import Plots, plot
+from fgjax.analysis.page.summary import Content, levels_of
+from fgjax.analysis.words import percent
 
-Content = Mapping[str, Any]
 Pictures = Mapping[str, html.Picture]
-Plots = Mapping[str, str]
 
 
-def views(content: Content, plots: Plots, pictures: Pictures) -> str:
+def units(content: Content, plots: Plots, pictures: Pictures) -> str:
     """What units look at: first filters, patches of every level, frequencies, selectivity."""
     filters = (
         html.picture(pictures["filters"], "First-layer filters", "Filters of the first layer.")
@@ -52,10 +51,10 @@ def views(content: Content, plots: Plots, pictures: Pictures) -> str:
         f'<div class="gallery sheets">{patches}</div>',
         plot(plots, "octaves", "How fine the pattern of each level is over the image."),
         html.table(
-            ["level", "orientation selectivity", "colour selectivity"],
+            ["level", "orientation selectivity", "color selectivity"],
             rows,
             "Median over units, quartiles below: 0 none, 1 a single orientation; 0 none, 1 silent "
-            "without colour.",
+            "without color.",
         ),
     )
 
@@ -109,7 +108,7 @@ def errors(content: Content, plots: Plots, pictures: Pictures) -> str:
         "errors",
         "Errors, and what each has to do with",
         "A cause is named on evidence that does not come from the decision itself: read-outs of "
-        "other levels, neighbours, annotations, the spread of the training data. The first that "
+        "other levels, neighbors, annotations, the spread of the training data. The first that "
         "applies is the main one.",
         plot(plots, "causes", f"Causes of {len(content['errors'])} errors."),
         html.in_figures(
@@ -171,7 +170,7 @@ def _case(case: Mapping[str, Any], pictures: Pictures) -> str:
 
 def _evidence(found: Mapping[str, Any]) -> list[str]:
     """The measured evidence of an error, in words."""
-    words = [f"{percent(found['label_share_of_neighbours'])} of the neighbours share its label"]
+    words = [f"{percent(found['label_share_of_neighbours'])} of the neighbors share its label"]
     if found["unusual"]:
         words.append(f"unusual: {', '.join(found['unusual'])}")
     if found["right_at"]:

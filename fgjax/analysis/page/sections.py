@@ -6,7 +6,6 @@ from html import escape
 
 from fgjax.analysis.page import html
 from fgjax.analysis.page.cells import (
-    Content,
     Plots,
     between,
     interval,
@@ -15,7 +14,8 @@ from fgjax.analysis.page.cells import (
     plot,
     signed,
 )
-from fgjax.analysis.page.summary import accuracy, levels_of, percent, sentences
+from fgjax.analysis.page.summary import Content, accuracy, levels_of, sentences
+from fgjax.analysis.words import percent
 
 
 def summary(content: Content) -> str:
@@ -160,9 +160,9 @@ def advice(content: Content) -> str:
     )
 
 
-def comparison(content: Content, beside: list[Content]) -> str:
-    """Several runs side by side."""
-    runs = [content, *beside]
+def comparison(content: Content, other_reports: list[Content]) -> str:
+    """This run and others side by side."""
+    runs = [content, *other_reports]
     data = [run["data"] for run in runs]
     levels = list(dict.fromkeys(level for run in runs for level in levels_of(run)))
 

@@ -12,14 +12,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fgjax.analysis.words import percent
 from fgjax.vocabulary import EARLY, MIDDLE
 
 Content = Mapping[str, Any]
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction as a percentage; a dash where it was not measured."""
-    return "–" if fraction is None or fraction != fraction else f"{100 * fraction:.1f}\u00a0%"
 
 
 def band(level: str) -> str:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fgjax.analysis import errors
+from fgjax.analysis import causes
 
 CLASSES = 4
 
@@ -18,16 +18,16 @@ def case(n=40):
         "predictions": labels.copy(),
         "middle": {"conv3, average": scores_for(labels), "conv4, average": scores_for(labels)},
         "late": {"conv5, average": scores_for(labels), "conv5, second order": scores_for(labels)},
-        "neighbours": np.eye(CLASSES)[labels],
+        "neighbors": np.eye(CLASSES)[labels],
     }
 
 
 def explained(c, odd=None, on_parts=None):
     n = len(c["labels"])
     probabilities = 0.9 * np.eye(CLASSES)[c["predictions"]] + 0.1 / CLASSES
-    witnesses = errors.Witnesses(probabilities=probabilities, **c)
+    witnesses = causes.Witnesses(probabilities=probabilities, **c)
     never = {name: np.zeros(n, bool) for name in ("detail", "scale", "pose")}
-    found = errors.explain(
+    found = causes.explain(
         witnesses, never | (odd or {}), np.full(n, np.nan) if on_parts is None else on_parts
     )
     return {e["row"]: e for e in found}
@@ -55,7 +55,7 @@ def test_each_planted_cause_is_named_and_no_other():
         if kind in (0, 1):  # everybody says what the network says
             for scores in everyone:
                 scores[row] = scores_for(named)
-            c["neighbours"][row] = np.eye(CLASSES)[named]
+            c["neighbors"][row] = np.eye(CLASSES)[named]
             planted[row] = "label doubt"
         elif kind == 2:
             flags["detail"][row] = True
@@ -89,7 +89,7 @@ def test_a_pair_that_nobody_tells_apart_is_a_look_alike():
     c["predictions"][pair] = coin
     for scores in (*c["middle"].values(), *c["late"].values()):
         scores[pair] = scores_for(coin)
-    c["neighbours"][pair] = 0.5 * np.isin(np.arange(CLASSES), (2, 3))
+    c["neighbors"][pair] = 0.5 * np.isin(np.arange(CLASSES), (2, 3))
     found = explained(c)
     assert found
     assert all(e["causes"] == ["look-alikes beyond the data"] for e in found.values())
@@ -119,9 +119,9 @@ def test_label_doubt_needs_every_witness():
     err(c, 5, 2)  # so that the network is less sure of class 1 elsewhere
     for scores in c["late"].values():
         scores[0] = scores_for(1)
-    c["neighbours"][0] = [0.3, 0.7, 0, 0]  # three in ten neighbours share the given label
+    c["neighbors"][0] = [0.3, 0.7, 0, 0]  # three in ten neighbors share the given label
     assert "label doubt" not in explained(c)[0]["causes"]
-    c["neighbours"][0] = [0.1, 0.9, 0, 0]
+    c["neighbors"][0] = [0.1, 0.9, 0, 0]
     assert explained(c)[0]["causes"][0] == "label doubt"
 
 
@@ -132,61 +132,24 @@ def test_an_image_that_does_not_show_it_puts_no_label_in_doubt(lacking):
     err(c, 5, 2)
     for scores in c["late"].values():
         scores[0] = scores_for(1)
-    c["neighbours"][0] = np.eye(CLASSES)[1]
+    c["neighbors"][0] = np.eye(CLASSES)[1]
     flags = {lacking: np.arange(40) == 0}
     assert "label doubt" not in explained(c, flags)[0]["causes"]
     assert explained(c, {"pose": flags[lacking]})[0]["causes"][0] == "label doubt"
 
 
-def test_unusual_is_the_lower_tail_and_never_the_unknown():
-    training = np.r_[np.linspace(0, 1, 101), np.nan]
-    examples = np.array([0.001, 0.05, np.nan])
-    np.testing.assert_array_equal(errors.unusual(training, examples), [True, False, False])
-    assert not errors.unusual(np.full(3, np.nan), examples).any()
-
-
-def test_scale_is_the_side_of_the_object():
-    boxes = np.array([[0.0, 0, 56, 56], [10, 10, 10, 20], [np.nan] * 4])
-    np.testing.assert_allclose(errors.scale(boxes, 112), [0.5, 0, np.nan])
-
-
-def layouts(n, seed):
-    rng = np.random.default_rng(seed)
-    points = np.array([[0.0, 0], [0, 4], [3, 0], [5, 1]]) + 0.05 * rng.normal(size=(n, 4, 2))
-    return np.concatenate([points, np.ones((n, 4, 1))], -1)
-
-
-def test_pose_likeness_knows_neither_place_nor_size_nor_side():
-    training = layouts(20, 0)
-    same = training[:3].copy()
-    same[..., :2] = 7 + 3 * same[..., :2] * np.array([1, -1])
-    other = training[:1].copy()
-    other[:, 3, :2] = [-5, 4]
-    likeness = errors.pose_likeness(training, np.concatenate([same, other]))
-    np.testing.assert_allclose(likeness[:3], 0, atol=1e-6)
-    assert likeness[3] < -0.5
-
-
-def test_pose_likeness_is_unknown_for_two_parts_and_leaves_the_example_itself_out():
-    training = layouts(5, 0)
-    hidden = training[:1].copy()
-    hidden[:, :2, 2] = 0
-    assert np.isnan(errors.pose_likeness(training, hidden)).all()
-    assert (errors.pose_likeness(training, training, leave_self_out=True) < 0).all()
-
-
 def test_pair_accuracy_gains_nothing_by_preference():
     labels = np.array([0, 0, 0, 1])
     always_first = np.tile([1.0, 0.0], (4, 1))
-    assert errors.pair_accuracy(always_first, labels, 0, 1) == 0.5
-    assert errors.pair_accuracy(scores_for(labels), labels, 0, 1) == 1.0
-    assert np.isnan(errors.pair_accuracy(scores_for(labels), labels, 2, 3))
+    assert causes.pair_accuracy(always_first, labels, 0, 1) == 0.5
+    assert causes.pair_accuracy(scores_for(labels), labels, 0, 1) == 1.0
+    assert np.isnan(causes.pair_accuracy(scores_for(labels), labels, 2, 3))
 
 
 def test_separating_parts_are_those_that_tell_two_classes_apart():
     labels = np.repeat([0, 1], 20)
     chance = np.random.default_rng(0).normal(size=(40, CLASSES))
     visible = np.ones((40, 2), bool)
-    found = errors.separating_parts(np.stack([scores_for(labels), chance]), visible, labels, 0, 1)
+    found = causes.separating_parts(np.stack([scores_for(labels), chance]), visible, labels, 0, 1)
     assert found[0] == 1.0
     assert found[1] == pytest.approx(0.5, abs=0.25)
