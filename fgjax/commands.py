@@ -10,14 +10,14 @@ from typing import Any
 import rich
 from ml_collections import ConfigDict as Config
 
-from fgjax import console, experiment, plan, proof, scoring, workdir
+from fgjax import console, experiment, interrupts, plan, proof, scoring, workdir
 from fgjax.data import DataBundle
 from fgjax.errors import UserError
 from fgjax.evaluation import predictions, results
 from fgjax.finetune import groups
 from fgjax.finetune.intervals import Phase
 from fgjax.finetune.optimizer import trained_leaves
-from fgjax.training import checkpoints, loop, objectives, parallel
+from fgjax.training import checkpoints, loop, objectives, parallel, restoring
 from fgjax.training.logs import MetricLogger
 from fgjax.training.state import TrainState, initial_state
 
@@ -42,7 +42,7 @@ def train(config: Config, folder: str) -> dict[str, Any]:
         config.train.objective.name, len(data.info.classes), model.embedding_width(variables)
     )
     start = initial_state(variables, config.train.ema is not None, carried)
-    state, recorded = checkpoints.restored_state(where, start, rich.print)
+    state, recorded = restoring.restored_state(where, start, rich.print)
 
     mesh = parallel.make_mesh(config.train.devices)
     apply = scoring.compiled_scores(model, config.evaluate.views, mesh)
@@ -67,6 +67,7 @@ def _run(run: loop.Plan, state: TrainState, where: Path, final: bool):
         checkpoints.manager(where, keep_best=not final) as manager,
         MetricLogger(where, int(state.step)) as logger,
         console.TrainingProgress(total, run.batch_size) as bar,
+        interrupts.deferred() as stop,
     ):
 
         def progress(phase: Phase, step: int, values: loop.Metrics) -> None:
@@ -77,7 +78,7 @@ def _run(run: loop.Plan, state: TrainState, where: Path, final: bool):
             results.update(where, {"phases": {record["name"]: record}} | speed)
             rich.print(proof.audit_table(record))
 
-        watch = loop.Watch(logger.write, progress, ended, rich.print)
+        watch = loop.Watch(logger.write, progress, ended, rich.print, stop)
         state = loop.run(run, state, manager, watch)
         manager.wait_until_finished()
     return state
