@@ -30,13 +30,19 @@ def train(config: Config, folder: str) -> dict[str, Any]:
 
     Raises:
         UserError: anything that the user can put right.
+        Interrupted: Ctrl-C during the training; the state of the last step is saved.
     """
+    with workdir.claimed(folder) as where:
+        return _train(config, where)
+
+
+def _train(config: Config, where: Path) -> dict[str, Any]:
     began = time.monotonic()
-    where = workdir.prepare(folder, config)
+    workdir.check_config(where, config)
     final = config.protocol == "final"
     data = experiment.load_data(config, "train", "test" if final else "validation")
     model = experiment.build_model(config, len(data.info.classes))
-    workdir.write_recognizer(where, data.info, model.preprocessing, model.backbone_options)
+    workdir.bind(where, config, data.info, model.preprocessing, model.backbone_options)
     variables = model.initialize(config.seed)
     carried = objectives.carried_at_start(
         config.train.objective.name, len(data.info.classes), model.embedding_width(variables)
@@ -151,9 +157,8 @@ def evaluate(folder: str, split: str) -> dict[str, Any]:
             f"the protocol {config.protocol!r} of {where} has no {split} split; "
             "train with protocol='develop' for validation, or score --split test"
         )
-    if data.info.classes != info.classes:
-        raise UserError(f"the classes of the data are not those that {where} was trained on")
-    mesh = parallel.make_mesh(config.train.devices)
+    workdir.check_scorable(where, info, data)
+    mesh = parallel.make_mesh(config.train.devices, at_most=True)
     apply = scoring.compiled_scores(model, config.evaluate.views, mesh)
     return score_split(config, model, data, apply, variables, where, split)
 
