@@ -15,7 +15,6 @@ from ml_collections import ConfigDict as Config
 
 from fgjax import analysis, experiment, trained, workdir
 from fgjax.analysis import atlas
-from fgjax.errors import UserError
 
 # Epochs of the short trainings that test the advice.
 SHORT = 24.0
@@ -52,8 +51,7 @@ def _analyze(folder: Path, config: Config | None, check: bool, others: list) -> 
         config = workdir.read_config(folder)
         recogniser = trained.load(folder)
         data = experiment.load_data(config, "train", "validation", "test")
-        if data.info.classes != recogniser.classes:
-            raise UserError(f"the classes of the data are not those that {folder} was trained on")
+        workdir.check_scorable(folder, recogniser.info, data)
     else:
         data = experiment.load_data(config, "train", "validation", "test")
         model = experiment.build_model(config, len(data.info.classes))

@@ -10,14 +10,14 @@ from typing import Any
 import rich
 from ml_collections import ConfigDict as Config
 
-from fgjax import console, experiment, plan, proof, scoring, workdir
+from fgjax import console, experiment, interrupts, plan, proof, scoring, workdir
 from fgjax.data import DataBundle
 from fgjax.errors import UserError
 from fgjax.evaluation import predictions, results
 from fgjax.finetune import groups
 from fgjax.finetune.intervals import Phase
 from fgjax.finetune.optimizer import trained_leaves
-from fgjax.training import checkpoints, loop, objectives, parallel
+from fgjax.training import checkpoints, loop, objectives, parallel, restoring
 from fgjax.training.logs import MetricLogger
 from fgjax.training.state import TrainState, initial_state
 
@@ -30,19 +30,25 @@ def train(config: Config, folder: str) -> dict[str, Any]:
 
     Raises:
         UserError: anything that the user can put right.
+        Interrupted: Ctrl-C during the training; the state of the last step is saved.
     """
+    with workdir.claimed(folder) as where:
+        return _train(config, where)
+
+
+def _train(config: Config, where: Path) -> dict[str, Any]:
     began = time.monotonic()
-    where = workdir.prepare(folder, config)
+    workdir.check_config(where, config)
     final = config.protocol == "final"
     data = experiment.load_data(config, "train", "test" if final else "validation")
     model = experiment.build_model(config, len(data.info.classes))
-    workdir.write_recognizer(where, data.info, model.preprocessing, model.backbone_options)
+    workdir.bind(where, config, data.info, model.preprocessing, model.backbone_options)
     variables = model.initialize(config.seed)
     carried = objectives.carried_at_start(
         config.train.objective.name, len(data.info.classes), model.embedding_width(variables)
     )
     start = initial_state(variables, config.train.ema is not None, carried)
-    state, recorded = checkpoints.restored_state(where, start, rich.print)
+    state, recorded = restoring.restored_state(where, start, rich.print)
 
     mesh = parallel.make_mesh(config.train.devices)
     apply = scoring.compiled_scores(model, config.evaluate.views, mesh)
@@ -67,6 +73,7 @@ def _run(run: loop.Plan, state: TrainState, where: Path, final: bool):
         checkpoints.manager(where, keep_best=not final) as manager,
         MetricLogger(where, int(state.step)) as logger,
         console.TrainingProgress(total, run.batch_size) as bar,
+        interrupts.deferred() as stop,
     ):
 
         def progress(phase: Phase, step: int, values: loop.Metrics) -> None:
@@ -77,7 +84,7 @@ def _run(run: loop.Plan, state: TrainState, where: Path, final: bool):
             results.update(where, {"phases": {record["name"]: record}} | speed)
             rich.print(proof.audit_table(record))
 
-        watch = loop.Watch(logger.write, progress, ended, rich.print)
+        watch = loop.Watch(logger.write, progress, ended, rich.print, stop)
         state = loop.run(run, state, manager, watch)
         manager.wait_until_finished()
     return state
@@ -150,9 +157,8 @@ def evaluate(folder: str, split: str) -> dict[str, Any]:
             f"the protocol {config.protocol!r} of {where} has no {split} split; "
             "train with protocol='develop' for validation, or score --split test"
         )
-    if data.info.classes != info.classes:
-        raise UserError(f"the classes of the data are not those that {where} was trained on")
-    mesh = parallel.make_mesh(config.train.devices)
+    workdir.check_scorable(where, info, data)
+    mesh = parallel.make_mesh(config.train.devices, at_most=True)
     apply = scoring.compiled_scores(model, config.evaluate.views, mesh)
     return score_split(config, model, data, apply, variables, where, split)
 

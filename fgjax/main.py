@@ -7,16 +7,19 @@ python -m fgjax.main --mode predict --workdir runs/quickstart photo.jpg folder/
 
 from __future__ import annotations
 
+import os
 import sys
 
 from absl import flags, logging
 from ml_collections import config_flags
 
+from fgjax import interrupts
 from fgjax.config import explained
 from fgjax.errors import UserError
 
 MODES = ("train", "evaluate", "predict", "analyze")
 SPLITS = ("validation", "test")
+INTERRUPTED = "interrupted; the same command begins again, or goes on from what was saved"
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
@@ -72,13 +75,24 @@ def main(argv: list[str]) -> None:
 
 
 def run() -> None:
-    """Run :func:`main`; what the user can put right ends in one sentence and exit status 2."""
-    logging.set_verbosity(logging.ERROR)  # Orbax warns of every checkpoint without a score
+    """Run :func:`main`; what the user can put right ends in one sentence and exit status 2.
+
+    Ctrl-C, and the system's request to end, end in one sentence and exit status 130.
+    """
+    # Orbax warns of every checkpoint without a score, and logs tracebacks of what it then raises.
+    logging.set_verbosity(logging.FATAL)
     try:
-        main(sys.argv)
+        with interrupts.handled():
+            main(sys.argv)
     except UserError as error:
         print(f"fgjax: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt as error:
+        print(f"\nfgjax: {str(error) or INTERRUPTED}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: it waits for threads, of which one may compile for minutes.
+        os._exit(130)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import rich
 from jaxtyping import Array, Float, Int, UInt8
 
 from fgjax import experiment, workdir
@@ -19,7 +20,7 @@ from fgjax.errors import UserError
 from fgjax.models.context import Context
 from fgjax.models.recognizer import Outputs
 from fgjax.preprocessing import Preprocessing
-from fgjax.training import checkpoints, inputs
+from fgjax.training import inputs, restoring
 from fgjax.training.state import variables as collections
 
 
@@ -129,8 +130,8 @@ def restore(where: Path) -> tuple[experiment.Model, DatasetInfo, dict[str, Any]]
     config = workdir.read_config(where)
     info, preprocessing, options = workdir.read_recognizer(where)
     model = experiment.restore_model(config, len(info.classes), preprocessing, options)
-    step = checkpoints.chosen_step(where, best=config.protocol == "develop")
-    items = checkpoints.read(where, step, ("params", "batch_stats", "constants", "ema"))
+    names = ("params", "batch_stats", "constants", "ema")
+    _, items = restoring.chosen(where, config.protocol == "develop", names, rich.print)
     averaged = items.get("ema") or {}
     return (
         model,

@@ -37,6 +37,7 @@ def open_folder(config: ml_collections.ConfigDict) -> info.Dataset:
         for name in names
         if (root / name).is_dir()
     }
+    by_rule = frozenset() if "train" in folders else frozenset({"test"})
     if "train" in folders:
         classes = _class_names(folders["train"])
         readers = {
@@ -53,7 +54,7 @@ def open_folder(config: ml_collections.ConfigDict) -> info.Dataset:
     description = info.DatasetInfo(
         name="image_folder", classes=classes, fingerprint=fingerprint.of_files(root, files)
     )
-    return info.Dataset(description, readers)
+    return info.Dataset(description, readers, by_rule)
 
 
 def _existing_folder(folder: str | None) -> Path:

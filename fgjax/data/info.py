@@ -86,10 +86,12 @@ class Dataset:
         info: the description.
         splits: "train", "validation" and "test", those that exist, each a function without
             arguments that reads the split.
+        by_rule: those splits that are cut from the training data, so that other data cut others.
     """
 
     info: DatasetInfo
     splits: Mapping[str, Callable[[], Examples]]
+    by_rule: frozenset[str] = frozenset()
 
 
 def without_annotations(

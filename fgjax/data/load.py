@@ -27,12 +27,17 @@ DATASETS: dict[str, Callable[[ml_collections.ConfigDict], Dataset]] = {
 
 @dataclasses.dataclass(frozen=True)
 class DataBundle:
-    """A data set under a protocol; a split that is absent or was not asked for is None."""
+    """A data set under a protocol; a split that is absent or was not asked for is None.
+
+    ``by_rule`` names the splits that are cut from the training data: once the data have changed,
+    they hold images that an earlier training has learned from.
+    """
 
     info: DatasetInfo
     train: Source | None
     validation: Source | None
     test: Source | None
+    by_rule: frozenset[str] = frozenset()
 
     def split(self, name: str) -> Source:
         """The split called ``name``.
@@ -86,7 +91,9 @@ def load(
         for split in splits
         if split in readers
     }
-    return DataBundle(dataset.info, *(sources.get(split) for split in SPLITS))
+    by_rule = dataset.by_rule | ({"validation"} - dataset.splits.keys())
+    train, validation, test = (sources.get(split) for split in SPLITS)
+    return DataBundle(dataset.info, train, validation, test, by_rule)
 
 
 def _open(config: ml_collections.ConfigDict) -> Dataset:

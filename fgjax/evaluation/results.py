@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import PyTree
 
-from fgjax import trees
+from fgjax import locks, trees
 from fgjax.errors import UserError
 from fgjax.evaluation.atomic import replacing
 
 FORMAT_VERSION = 1
+# Another process holds the file for milliseconds; slow shared disks are given time.
+PATIENCE = 60.0
 
 
 def read(workdir: str | os.PathLike) -> dict:
@@ -45,6 +48,7 @@ def update(workdir: str | os.PathLike, values: dict) -> dict:
     """Merge nested values into the results and write them atomically.
 
     Dicts are merged key by key, everything else is replaced. Numpy and jax scalars become numbers.
+    Processes that write at once wait for each other, so that nothing is lost.
 
     Returns:
         All results after the merge.
@@ -53,7 +57,8 @@ def update(workdir: str | os.PathLike, values: dict) -> dict:
         UserError: the file is broken, or the folder cannot be written to.
         ValueError: a value is NaN or infinite, which JSON cannot express.
     """
-    return _write(workdir, _merged(read(workdir), values))
+    with _alone(workdir):
+        return _write(workdir, _merged(read(workdir), values))
 
 
 def record(
@@ -76,12 +81,13 @@ def record(
     Returns:
         All results after the evaluation.
     """
-    results = read(workdir)
-    results.setdefault("evaluations", {}).setdefault(split, 0)
-    results["evaluations"][split] += 1
     name = split if after is None else f"{split}_after_{after}"
-    results[name] = {**_bounds_beside(summary), **details}
-    return _write(workdir, results)
+    with _alone(workdir):
+        results = read(workdir)
+        results.setdefault("evaluations", {}).setdefault(split, 0)
+        results["evaluations"][split] += 1
+        results[name] = {**_bounds_beside(summary), **details}
+        return _write(workdir, results)
 
 
 def params_digest(params: PyTree, batch_stats: PyTree) -> str:
@@ -121,6 +127,11 @@ def _write(workdir: str | os.PathLike, results: dict) -> dict:
 
 def _plain(value):
     return np.asarray(value).tolist()
+
+
+def _alone(workdir: str | os.PathLike) -> AbstractContextManager[None]:
+    """From reading to writing, no other process changes the file."""
+    return locks.held(Path(workdir) / "results.lock", _path(workdir), PATIENCE)
 
 
 def _path(workdir: str | os.PathLike) -> Path:

@@ -8,13 +8,14 @@ own: a batch is a function of (seed, step).
 
 from __future__ import annotations
 
-import shutil
+import math
+import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
 
@@ -40,7 +41,35 @@ def manager(workdir: Path, keep_best: bool) -> ocp.CheckpointManager:
         preservation_policy=preservation.AnyPreservationPolicy(policies),
         create=True,
     )
-    return ocp.CheckpointManager((workdir / "checkpoints").absolute(), options=options)
+    return _Manager((workdir / "checkpoints").absolute(), options=options)
+
+
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager; a save that fails, now or in the background, ends in one sentence."""
+
+    def save(self, step: int, *args: Any, **options: Any) -> bool:
+        return self._spoken(lambda: super(_Manager, self).save(step, *args, **options))
+
+    def wait_until_finished(self) -> None:
+        self._spoken(super().wait_until_finished)
+
+    def _spoken(self, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except (OSError, ValueError) as error:  # TensorStore's errors are ValueErrors
+            raise UserError(
+                f"a checkpoint cannot be written to {self.directory} ({_reason(error)}); the "
+                "earlier ones stay: make room there, and the same command goes on from the last "
+                "of them"
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The system's own words, such as "No space left on device", where it was the cause."""
+    number = re.search(r"os_error_code='(\d+)'", str(error))
+    if number is not None:
+        return os.strerror(int(number[1]))
+    return getattr(error, "strerror", None) or _first_line(error)
 
 
 def _top1(metrics: Mapping[str, float]) -> float:
@@ -111,74 +140,31 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
 
 
-def restored_state(
-    workdir: Path, start: TrainState, say: Callable[[str], None]
-) -> tuple[TrainState, dict[str, Any] | None]:
-    """The state of the newest whole checkpoint and its record, or ``start`` and None.
-
-    Raises:
-        UserError: the checkpoint is of another architecture.
-    """
-    found = latest_whole(workdir, say)
-    if found is None:
-        return start, None
-    step, items, meta = found
-    check_same_tree(workdir, step, items, start)
-    say(f"resuming from step {step}")
-    absent: dict[str, Any] = {name: None if name == "ema" else {} for name in ITEMS}
-    return start.replace(step=jnp.int32(step), **absent | items), meta
-
-
-def latest_whole(
-    workdir: Path, report: Callable[[str], None]
-) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
-    """The newest undamaged checkpoint, as (step, items, meta); None if there is none.
-
-    A damaged one is reported and set aside under ``WORKDIR/damaged-checkpoints``.
-    """
-    for step in reversed(steps(workdir)):
-        try:
-            return step, read(workdir, step), read_meta(workdir, step)
-        except UserError as error:
-            aside = workdir / "damaged-checkpoints" / str(step)
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.parent.mkdir(exist_ok=True)
-            shutil.move(workdir / "checkpoints" / str(step), aside)
-            report(f"{error}; it was moved to {aside}, and the one before it is used")
-    return None
-
-
-def check_same_tree(workdir: Path, step: int, items: Mapping[str, Any], start: TrainState) -> None:
-    """Raises UserError, naming the differences, unless the checkpoint fits the recogniser."""
-    for name in ("params", "batch_stats", "constants"):
-        have = {path: leaf.shape for path, leaf in trees.by_path(items.get(name, {})).items()}
-        want = {path: leaf.shape for path, leaf in trees.by_path(getattr(start, name)).items()}
-        if have != want:
-            differing = sorted(path for path in have | want if have.get(path) != want.get(path))
-            shown = ", ".join(
-                f"{path} {have.get(path, 'absent')} instead of {want.get(path, 'absent')}"
-                for path in differing[:5]
-            )
-            raise UserError(
-                f"the checkpoint {workdir / 'checkpoints' / str(step)} is of another architecture: "
-                f"{len(differing)} {name} differ ({shown}); use the config it was trained with or "
-                "another workdir"
-            )
-
-
 def chosen_step(workdir: Path, best: bool) -> int:
     """The step whose weights represent a run: the best validated one, or the last.
 
     Raises:
         UserError: there is no finished checkpoint.
     """
+    return by_preference(workdir, best)[0]
+
+
+def by_preference(workdir: Path, best: bool) -> list[int]:
+    """The finished checkpoints, the one to use first: the best validated, or the last.
+
+    Raises:
+        UserError: there is none.
+    """
     found = steps(workdir)
     if not found:
         raise UserError(f"there is no checkpoint in {workdir}; train there first")
-    scores = {step: _recorded_top1(workdir, step) for step in found} if best else {}
-    known = {step: score for step, score in scores.items() if score is not None}
-    return max(known, key=lambda step: (known[step], step)) if known else found[-1]
+    scores = {step: _recorded_top1(workdir, step) if best else None for step in found}
+    rank = {step: -math.inf if score is None else score for step, score in scores.items()}
+    return sorted(found, key=lambda step: (rank[step], step), reverse=True)
 
 
 def _recorded_top1(workdir: Path, step: int) -> float | None:
-    return read_meta(workdir, step).get("score", {}).get("top1")
+    try:
+        return read_meta(workdir, step).get("score", {}).get("top1")
+    except Exception:  # Orbax raises many kinds: it is being written, or damaged.
+        return None

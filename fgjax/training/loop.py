@@ -10,19 +10,19 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from fgjax.errors import UserError
+from fgjax.errors import Interrupted, UserError
 from fgjax.evaluation.atomic import replacing
 from fgjax.finetune import audit, automatic, groups, intervals
 from fgjax.finetune.intervals import Phase
 from fgjax.finetune.optimizer import Optimizer, enter_phase, held_leaves, trained_leaves
-from fgjax.training import checkpoints, parallel
+from fgjax.training import checkpoints, parallel, restoring
 from fgjax.training.state import TrainState
 
 Metrics = Mapping[str, float]
@@ -79,12 +79,14 @@ class Watch:
         progress: (phase, step, metrics) of every step.
         ended: the record of a phase, at its end.
         say: one line of text.
+        stop: asked once a step whether to stop; the step is saved first.
     """
 
     log: Callable[[int, Mapping[str, Any]], None]
     progress: Callable[[Phase, int, Metrics], None]
     ended: Callable[[Mapping[str, Any]], None]
     say: Callable[[str], None]
+    stop: Callable[[], bool]
 
 
 class Plateau(NamedTuple):
@@ -104,9 +106,10 @@ def run(plan: Plan, state: TrainState, manager: Any, watch: Watch) -> TrainState
     Raises:
         UserError: the loss or a gradient is no longer finite, or an automatic rule fails.
         AuditError: a frozen group moved.
+        Interrupted: ``watch.stop`` said so; the step it came after is saved.
     """
     phases, following = list(plan.phases), None
-    with ThreadPoolExecutor(1, "compile") as compiler:
+    with parallel.background("compile") as compiler:
         for index in range(len(phases)):
             if int(state.step) >= phases[index].stop:
                 continue
@@ -124,7 +127,7 @@ def _enter(plan, phases, index, state, manager, watch):
     phase = phases[index]
     if phase.restore_best and int(state.step) == phase.start:
         manager.wait_until_finished()
-        state = _best_so_far(plan.workdir, state, watch.say)
+        state = restoring.best_state(plan.workdir, state, watch.say)
     state = _with_moments(plan, phases, index, state)
     state = parallel.replicate(state, plan.mesh)
     if phase.auto:
@@ -133,20 +136,6 @@ def _enter(plan, phases, index, state, manager, watch):
         watch.say(f"{phase.name}: " + ", ".join(f"{g} x {v:.3g}" for g, v in scale.items()))
         phase = automatic.resolved(phase, scale)
     return phase, state
-
-
-def _best_so_far(workdir, state, say):
-    """The state with the weights, statistics and moments of the best validated checkpoint."""
-    if not checkpoints.steps(workdir):
-        return state
-    step = checkpoints.chosen_step(workdir, best=True)
-    say(f"going on from step {step}, the best so far")
-    items = checkpoints.read(workdir, step)
-    return state.replace(
-        **{name: items.get(name, getattr(state, name)) for name in ("params", "ema", "aux")},
-        batch_stats=items.get("batch_stats", state.batch_stats),
-        opt_state=items.get("opt_state", {}),
-    )
 
 
 def _with_moments(plan, phases, index, state):
@@ -185,8 +174,9 @@ def _run_phase(plan, phases, index, state, step, manager, watch):
         # The metrics of a step are fetched once the next one is under way.
         _report(plan, phase, pending, watch)
         pending = (number, metrics)
+        stopping = watch.stop()
         due = number == phase.stop or number % plan.score_every == 0
-        if due or number % plan.save_every == 0:
+        if due or stopping or number % plan.save_every == 0:
             _report(plan, phase, pending, watch)
             pending = None
             score = _score(plan, phase, state, watch) if due else None
@@ -198,6 +188,9 @@ def _run_phase(plan, phases, index, state, step, manager, watch):
                 watch.ended(_record(plan, phases[index], state, before, timing, score))
             record = {"schedule": intervals.to_record(phases), "plateau": plateau._asdict()}
             checkpoints.save(manager, state, {**plan.meta, **record}, score)
+            if stopping:
+                manager.wait_until_finished()
+                raise Interrupted(f"stopped after step {number}; the same command goes on from it")
             if ended:
                 break
         if number == start + 1:

@@ -8,7 +8,9 @@ reduction is global by itself; ``axis_name`` is None and the collectives below d
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -34,9 +36,23 @@ def example_index(local: int, axis_name: str | None) -> Int[Array, " b"]:
     return shard * local + jnp.arange(local)
 
 
-def make_mesh(devices: int | None = None) -> Mesh:
-    """A one-axis mesh over the first ``devices`` devices (all of them by default)."""
-    count = devices or jax.device_count()
+def make_mesh(devices: int | None = None, at_most: bool = False) -> Mesh:
+    """A one-axis mesh over the first ``devices`` devices (all of them by default).
+
+    Args:
+        devices: their number.
+        at_most: take fewer where there are fewer.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    there = jax.device_count()
+    count = there if devices is None else min(devices, there) if at_most else devices
+    if not 1 <= count <= there:
+        raise UserError(
+            f"train.devices is {devices}, but this machine has {there}; choose 1 to {there}, or "
+            "None for all of them"
+        )
     return jax.make_mesh(
         (count,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:count]
     )
@@ -117,6 +133,16 @@ def compile_step(
             program = program.lower(shapes[0], jax.eval_shape(stack, shapes[1])).compile()
         return lambda state, batch: program(state, stack(batch))
     raise UserError(f"train.parallel is {mode!r}; choose one of {', '.join(MODES)}")
+
+
+@contextmanager
+def background(name: str) -> Iterator[ThreadPoolExecutor]:
+    """A thread for work beside the training; an error or Ctrl-C does not wait for its end."""
+    thread = ThreadPoolExecutor(1, name)
+    try:
+        yield thread
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
 
 
 def compile_forward(forward: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ import pytest
 
 from fgjax import trees
 from fgjax.errors import UserError
-from fgjax.training import checkpoints
+from fgjax.training import checkpoints, restoring
 from fgjax.training.state import TrainState
 
 
@@ -39,7 +39,7 @@ def save(where, *states, keep_best=False, scores=()):
 
 def test_a_state_comes_back_bit_for_bit(tmp_path):
     save(tmp_path, state(4))
-    back, meta = checkpoints.restored_state(tmp_path, state(0), print)
+    back, meta = restoring.restored_state(tmp_path, state(0), print)
     for name in ("params", "batch_stats", "constants", "opt_state", "ema"):
         saved = trees.by_path(getattr(state(4), name))
         restored = trees.by_path(getattr(back, name))
@@ -50,7 +50,7 @@ def test_a_state_comes_back_bit_for_bit(tmp_path):
 
 def test_without_a_checkpoint_the_start_stays(tmp_path):
     start = state(0)
-    back, meta = checkpoints.restored_state(tmp_path, start, print)
+    back, meta = restoring.restored_state(tmp_path, start, print)
     assert back is start and meta is None
 
 
@@ -74,7 +74,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_used(tmp_pat
             if file.is_file():
                 file.unlink()
     said = []
-    back, _ = checkpoints.restored_state(tmp_path, state(0), said.append)
+    back, _ = restoring.restored_state(tmp_path, state(0), said.append)
     assert back.step == 1
     assert "2" in said[0] and "the one before it is used" in said[0] and "\n" not in said[0]
     assert (tmp_path / "damaged-checkpoints" / "2").is_dir()
@@ -85,7 +85,7 @@ def test_a_half_written_checkpoint_is_never_taken_for_a_whole_one(tmp_path):
     save(tmp_path, state(1))
     unfinished = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp-17"
     (unfinished / "params").mkdir(parents=True)
-    back, _ = checkpoints.restored_state(tmp_path, state(0), print)
+    back, _ = restoring.restored_state(tmp_path, state(0), print)
     assert back.step == 1
     save(tmp_path, state(2))
     assert checkpoints.steps(tmp_path) == [1, 2]
@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_architecture_is_refused_and_kept(tmp_path):
     save(tmp_path, state(1))
     expected = r"of another architecture: 2 params differ \(conv1/kernel \(2, 3\) instead of"
     with pytest.raises(UserError, match=expected):
-        checkpoints.restored_state(tmp_path, state(0, width=5), print)
+        restoring.restored_state(tmp_path, state(0, width=5), print)
     assert checkpoints.steps(tmp_path) == [1]
 
 

@@ -1,0 +1,54 @@
+"""One process at a time: locks that are files beside what they guard.
+
+A lock file names host, process and the start of that process, so that the lock of a process that
+has died on this machine, or whose number another process has now, is taken over. Of a process on
+another machine nobody here can tell whether it lives; its lock stays until a person deletes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from fgjax.errors import UserError
+
+
+@contextmanager
+def held(lock: Path, guarded: Path, patience: float = 0.0) -> Iterator[None]:
+    """Hold a lock while the block runs; readers need none.
+
+    Args:
+        lock: the lock file; its folder is made when it is missing.
+        guarded: what it guards, for messages.
+        patience: seconds to wait for another process to release it.
+
+    Raises:
+        UserError: another process holds it, or the folder cannot be written to.
+    """
+    claim = filelock.MarkerSoftFileLock(lock, timeout=patience)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        claim.acquire()
+    except filelock.Timeout as error:
+        raise UserError(
+            f"{guarded} is in use by {_holder(claim)}; wait for it to end, or stop it; should it "
+            f"have died on another machine than this one, delete {lock}"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {guarded} ({error.strerror}); choose a folder that you may write to."
+        ) from error
+    try:
+        yield
+    finally:
+        claim.release()
+
+
+def _holder(claim: filelock.MarkerSoftFileLock) -> str:
+    owner = claim.owner
+    if owner is None:  # it has just been released, or its file was cut short
+        return "another process"
+    return f"process {owner.pid} on {owner.hostname}"
