@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Num
 
 from fgjax.errors import UserError
 
@@ -35,11 +35,25 @@ def example_index(local: int, axis_name: str | None) -> Int[Array, " b"]:
 
 
 def make_mesh(devices: int | None = None) -> Mesh:
-    """A one-axis mesh over the first ``devices`` devices (all of them by default)."""
+    """A one-axis mesh over the first ``devices`` devices (all of them by default).
+
+    Raises:
+        UserError: there are not so many.
+    """
     count = devices or jax.device_count()
+    if not 0 < count <= jax.device_count():
+        raise UserError(
+            f"train.devices is {count}, and there are {jax.device_count()} here; choose at most so "
+            "many, or leave it out to use all of them"
+        )
     return jax.make_mesh(
         (count,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:count]
     )
+
+
+def mesh_up_to(devices: int | None) -> Mesh:
+    """The same over all there are, if that is fewer: scores do not depend on their number."""
+    return make_mesh(devices and min(devices, jax.device_count()))
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
@@ -59,6 +73,12 @@ def shard(batch: Any, mesh: Mesh) -> Any:
     return jax.tree.map(
         lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), batch
     )
+
+
+def filled(rows: Num[np.ndarray, "b ..."], mesh: Mesh) -> Num[np.ndarray, "c ..."]:
+    """The rows, the last one repeated until every device gets as many."""
+    missing = -len(rows) % mesh.size
+    return np.pad(rows, ((0, missing), *((0, 0),) * (rows.ndim - 1)), "edge") if missing else rows
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
