@@ -6,7 +6,7 @@
 A table is a Python file with a docstring (its first line is the title), ``get_config()`` (what the
 rows share) and ``ROWS``, {name: {dotted config key: value}}; the first row, or the one that
 ``--against`` names, is what the others are compared with. Every cell trains in the protocol
-"develop" and its last weights are scored on the validation split of its seed, which the rows share:
+"develop" and its best weights are scored on the validation split of its seed, which the rows share:
 differences are paired by (seed, example). Finished cells are skipped, an interrupted one is
 resumed; ``--limit 1`` trains one cell and stops.
 """

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict as Config
 
 from fgjax import analysis, experiment, trained, workdir
 from fgjax.analysis import atlas
+from fgjax.evaluation import results
 
 # Epochs of the short trainings that test the advice.
 SHORT = 24.0
@@ -69,6 +70,8 @@ def _analyze(folder: Path, config: Config | None, check: bool, others: list) -> 
         check=short_trainings(config) if check else None,
         say=lambda line: rich.print(f"[dim]{line} …"),
     )
+    if recogniser.folder is not None:
+        results.count(folder, content["data"]["split"])
     rich.print(analysis.console_summary(content))
     rich.print(f"report: {folder / 'report' / 'index.html'}")
     return content

@@ -10,8 +10,9 @@ from typing import Any
 import rich
 from ml_collections import ConfigDict as Config
 
-from fgjax import console, experiment, interrupts, plan, proof, scoring, workdir
+from fgjax import chosen, console, experiment, interrupts, plan, proof, scoring, trained, workdir
 from fgjax.data import DataBundle
+from fgjax.data import load as load_data
 from fgjax.errors import UserError
 from fgjax.evaluation import predictions, results
 from fgjax.finetune import groups
@@ -43,7 +44,9 @@ def _train(config: Config, where: Path) -> dict[str, Any]:
     data = experiment.load_data(config, "train", "test" if final else "validation")
     model = experiment.build_model(config, len(data.info.classes))
     workdir.bind(where, config, data.info, model.preprocessing, model.backbone_options)
+    plan.check_splits(config, data)
     variables = model.initialize(config.seed)
+    scoring.check(model, config.evaluate.views, variables)
     carried = objectives.carried_at_start(
         config.train.objective.name, len(data.info.classes), model.embedding_width(variables)
     )
@@ -64,14 +67,15 @@ def _train(config: Config, where: Path) -> dict[str, Any]:
     }
     results.update(where, record)
     split = "test" if final else "validation"
-    return score_split(config, model, data, apply, state.averaged, where, split)
+    weights = chosen.read(where, config.protocol)
+    return score_split(config, model, data, apply, weights, where, split)
 
 
 def _run(run: loop.Plan, state: TrainState, where: Path, final: bool):
     total = run.phases[-1].stop
     with (
         checkpoints.manager(where, keep_best=not final) as manager,
-        MetricLogger(where, int(state.step)) as logger,
+        MetricLogger(where, int(state.step), scored=not run.unscored) as logger,
         console.TrainingProgress(total, run.batch_size) as bar,
         interrupts.deferred() as stop,
     ):
@@ -108,7 +112,7 @@ def _phase_scores(config, model, data, apply, where):
         )
         summary = scoring.summarize(found, data.info)["summary"]
         if at_end:
-            results.record(where, split, summary, after=phase.name)
+            results.record(where, split, summary, after=phase.name, step=int(state.step))
         return scoring.fractions(summary)
 
     return score
@@ -119,7 +123,7 @@ def score_split(
     model: experiment.Model,
     data: DataBundle,
     apply: scoring.Apply,
-    variables: Any,
+    weights: chosen.Weights,
     where: Path,
     split: str,
 ) -> dict[str, Any]:
@@ -129,38 +133,73 @@ def score_split(
         All results of the run.
     """
     source = data.split(split)
-    found, speed = scoring.predict_split(apply, variables, model, source, config.data, split)
+    found, speed = scoring.predict_split(
+        apply, weights.variables, model, source, config.data, split
+    )
     figures = scoring.summarize(found, data.info)
     predictions.save(found, where / f"predictions_{split}.npz")
     summary = figures.pop("summary")
-    rich.print(console.results_table(summary, split))
+    rich.print(console.results_table(summary, weights.title(split)))
     rich.print(console.confusions_table(figures["confusions"], figures["errors_within_family"]))
-    return results.record(
-        where, split, summary, **figures, views=config.evaluate.views, images_per_second=speed
-    )
+    figures |= {"step": weights.step, "weights": weights.rule, "images_per_second": speed}
+    return results.record(where, split, summary, **figures, views=config.evaluate.views)
 
 
-def evaluate(folder: str, split: str) -> dict[str, Any]:
+def evaluate(folder: str, split: str, config: Config | None = None) -> dict[str, Any]:
     """Score a split with the best ("develop") or last ("final") weights of a run.
+
+    Args:
+        folder: of the run.
+        split: "validation" or "test", which a run in "develop" did not open; it is counted.
+        config: where given, its ``evaluate`` is used instead of that of the run.
 
     Raises:
         UserError: no run in the folder, or no such split.
     """
-    from fgjax.trained import restore
-
     where = Path(folder).absolute()
-    config = workdir.read_config(where)
-    model, info, variables = restore(where)
-    data = experiment.load_data(config, split)
-    if getattr(data, split) is None:
-        raise UserError(
-            f"the protocol {config.protocol!r} of {where} has no {split} split; "
-            "train with protocol='develop' for validation, or score --split test"
-        )
+    own = workdir.read_config(where)
+    if config is not None:
+        with own.unlocked():
+            own.evaluate = config.evaluate
+    model, info, weights = trained.restore(where)
+    data = _opened(own, where, split)
     workdir.check_scorable(where, info, data)
-    mesh = parallel.make_mesh(config.train.devices, at_most=True)
-    apply = scoring.compiled_scores(model, config.evaluate.views, mesh)
-    return score_split(config, model, data, apply, variables, where, split)
+    mesh = parallel.make_mesh(own.train.devices, at_most=True)
+    apply = scoring.compiled_scores(model, own.evaluate.views, mesh)
+    found = score_split(own, model, data, apply, weights, where, split)
+    if split == "test":
+        rich.print(_times_scored(found["evaluations"]["test"], own.protocol))
+    return found
+
+
+def _opened(config: Config, where: Path, split: str) -> DataBundle:
+    """The split that is to be scored."""
+    if split == "validation" and config.protocol == "final":
+        raise UserError(
+            f"{where} was trained in the protocol 'final', on all images but those of test, so "
+            "that there are none for validation; score --split test"
+        )
+    # The test split is the same in both protocols, and "develop" leaves it closed.
+    protocol = "final" if split == "test" else config.protocol
+    data = load_data(config.data, protocol, config.seed, (split,))
+    if not getattr(data, split):
+        raise UserError(
+            f"{config.data.dir or config.data.name} has no {split} images; "
+            + ("add a folder test, or score --split validation" if split == "test" else "add some")
+        )
+    return data
+
+
+def _times_scored(count: int, protocol: str) -> str:
+    """How far a figure of the test split can be trusted."""
+    chosen = (
+        "; its weights were chosen on validation, and the one figure to report is that of a run "
+        "in protocol='final'"
+        if protocol == "develop"
+        else ""
+    )
+    times = "once" if count == 1 else f"{count} times"
+    return f"the test split was scored {times} by this run{chosen}"
 
 
 def predict(folder: str, images: Sequence[str]) -> None:

@@ -145,7 +145,7 @@ def results_table(summary: dict, title: str) -> Table:
 
     Args:
         summary: what ``evaluation.metrics.summarize`` returned.
-        title: e.g. "test".
+        title: e.g. "validation, step 101 of 162 (best)".
     """
     table = _table(f"{title}: {_count(summary['n'], 'image')}")
     for header in ("", "Accuracy", "95 % interval", "Chance"):

@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
                 raise UserError("--config is missing; name an experiment, such as one in configs/")
             commands.train(values.config, values.workdir)
         case "evaluate":
-            commands.evaluate(values.workdir, values.split)
+            commands.evaluate(values.workdir, values.split, values.config)
         case "predict":
             commands.predict(values.workdir, values.images)
         case "analyze":

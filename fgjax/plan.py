@@ -170,7 +170,27 @@ def build(
         save_every=epoch_steps(config, count, config.train.checkpoint_epochs),
         log_every=config.train.log_steps,
         plateau=loop.Plateau(**recorded["plateau"]) if recorded else loop.Plateau(),
+        unscored=bool(recorded and recorded.get("unscored")),
         meta={"seed": config.seed},
+    )
+
+
+def check_splits(config: Config, data: DataBundle) -> None:
+    """Raises UserError unless there are images to score what is trained."""
+    split = "test" if config.protocol == "final" else "validation"
+    source = getattr(data, split)
+    if source is not None and len(source):
+        return
+    where = config.data.dir or config.data.name
+    if split == "test":
+        raise UserError(
+            f"the protocol 'final' scores the test split, and {where} has none; add a folder test "
+            "beside train, or train with protocol='develop', which holds out validation images"
+        )
+    raise UserError(
+        f"the protocol 'develop' chooses by validation, and {where} leaves no image for it "
+        f"(data.validation_share is {config.data.validation_share:g} of each class); add images, "
+        "raise that share, or train with protocol='final', which needs a test split"
     )
 
 

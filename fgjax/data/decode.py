@@ -48,7 +48,7 @@ class BrokenImageError(UserError):
 
 
 def decode(
-    data: bytes | UInt8[np.ndarray, "h w c"],
+    data: bytes | UInt8[np.ndarray, "h w c"] | Image.Image,
     name: str,
     short_side: int | None = None,
     interpolation: str = "bilinear",
@@ -59,7 +59,7 @@ def decode(
     RGB; transparent ones are laid on white.
 
     Args:
-        data: the encoded image, in any format that Pillow reads, or its pixels.
+        data: the encoded image, in any format that Pillow reads, its pixels, or Pillow's image.
         name: of the image, for the message of an error.
         short_side: of the result in pixels; the long side keeps the aspect ratio (rounded down,
             as torchvision does). None leaves the size.
@@ -92,7 +92,9 @@ def image_size(data: bytes | np.ndarray) -> tuple[int, int]:
         return _upright_size(image)
 
 
-def _open(data: bytes | np.ndarray) -> Image.Image:
+def _open(data: bytes | np.ndarray | Image.Image) -> Image.Image:
+    if isinstance(data, Image.Image):
+        return data.copy()  # the caller closes what is opened here
     if isinstance(data, np.ndarray):
         return Image.fromarray(data.squeeze(2) if data.shape[2] == 1 else data)
     return Image.open(io.BytesIO(data))
@@ -105,7 +107,7 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _upright_rgb(
-    data: bytes | np.ndarray, short_side: int | None
+    data: bytes | np.ndarray | Image.Image, short_side: int | None
 ) -> tuple[Image.Image, tuple[int, int]]:
     """The image, possibly decoded at a fraction of its size, and its full (height, width)."""
     with _open(data) as image:

@@ -20,6 +20,7 @@ import grain
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from fgjax.data import views
 from fgjax.data.checks import check_choice
 from fgjax.data.decode import BrokenImageError
 from fgjax.data.source import Source
@@ -120,7 +121,7 @@ def eval_batches(
             source.report_broken(index, error)
             black, identity = np.zeros((image_size,) * 2 + (3,), np.uint8), (1, 1, 0, 0)
             return _row(source, index, black, np.array(identity, np.float32), mask=0)
-        square = _square(image, scale, image_size, 0.5)
+        square = central(image, scale, canvas, image_size)
         return _row(source, index, *square, mask=position < len(source))
 
     count = -(-len(source) // batch_size) * batch_size
@@ -185,6 +186,22 @@ def _square(
     top, left = (int(where * (side - size + 1)) for side in image.shape[:2])
     affine = np.array([*scale, -top, -left], np.float32)
     return image[top : top + size, left : left + size], affine
+
+
+def central(
+    image: UInt8[np.ndarray, "h w 3"], scale: Float[np.ndarray, " 2"], canvas: int, size: int
+) -> tuple[UInt8[np.ndarray, "s s 3"], Float[np.ndarray, " 4"]]:
+    """The pixels that every score, report and prediction of an image sees, and the map onto them.
+
+    Args:
+        image: as ``decode`` returns it, its short side of ``canvas`` pixels.
+        scale: that came with it.
+        canvas: side of the central square of the image, in pixels; its centre is cut out.
+        size: side s of the result, in pixels, at most that of the canvas.
+    """
+    square, affine = _square(image, scale, canvas, 0.5)
+    crops, maps = views.take(square[None], affine[None], "center", size)
+    return crops[0], maps[0]
 
 
 def _row(

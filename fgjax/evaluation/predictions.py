@@ -25,11 +25,12 @@ class Predictions(NamedTuple):
     index: Int[np.ndarray, " n"]  # type: ignore[assignment]  # hides tuple.index
 
 
-def predict(apply: Callable[[Batch], Float[Array, "b k"]], batches: Iterable[Batch]) -> Predictions:
+def predict(apply: Callable[[Batch], Float[Array, "c k"]], batches: Iterable[Batch]) -> Predictions:
     """Run a network over the batches of a split.
 
     Args:
         apply: a batch to its logits; a compiled function that returns before the device is done.
+            Rows beyond those of the batch are dropped.
         batches: dicts with ``mask`` (1 for an example, 0 for padding), ``label`` and ``index``.
             Wrap them in a generator to report progress.
 
@@ -100,7 +101,7 @@ def compare(a: Predictions, b: Predictions) -> dict:
 def _real_rows(logits: Array, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     real = np.asarray(batch["mask"]) > 0
     return (
-        np.asarray(logits, np.float32)[real],
+        np.asarray(logits, np.float32)[: len(real)][real],
         np.asarray(batch["label"])[real],
         np.asarray(batch["index"])[real],
     )

@@ -83,11 +83,24 @@ def record(
     """
     name = split if after is None else f"{split}_after_{after}"
     with _alone(workdir):
-        results = read(workdir)
-        results.setdefault("evaluations", {}).setdefault(split, 0)
-        results["evaluations"][split] += 1
+        results = _counted(read(workdir), split)
         results[name] = {**_bounds_beside(summary), **details}
         return _write(workdir, results)
+
+
+def count(workdir: str | os.PathLike, split: str) -> dict:
+    """Count that a split was scored by what keeps its scores elsewhere, such as a report.
+
+    Returns:
+        All results after that.
+    """
+    with _alone(workdir):
+        return _write(workdir, _counted(read(workdir), split))
+
+
+def _counted(results: dict, split: str) -> dict:
+    before = results.get("evaluations", {})
+    return {**results, "evaluations": {**before, split: before.get(split, 0) + 1}}
 
 
 def params_digest(params: PyTree, batch_stats: PyTree) -> str:

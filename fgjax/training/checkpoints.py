@@ -2,16 +2,18 @@
 
 Layout: ``WORKDIR/checkpoints/STEP/`` with one Orbax item for each part of the state (``params``,
 ``batch_stats``, ``constants``, ``opt_state``, ``ema``, ``aux``) and ``meta``, a JSON item with the
-step, the resolved schedule, the score and a digest of every item. The data need no state of their
-own: a batch is a function of (seed, step).
+step, the resolved schedule and a digest of every item. A checkpoint is saved before it is scored;
+what its score was and what followed from it is written beside it afterwards, to ``outcome.json``.
+The data need no state of their own: a batch is a function of (seed, step).
 """
 
 from __future__ import annotations
 
-import math
+import dataclasses
+import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as preserva
 
 from fgjax import trees
 from fgjax.errors import UserError
+from fgjax.evaluation.atomic import replacing
 from fgjax.training.state import TrainState
 
 ITEMS = ("params", "batch_stats", "constants", "opt_state", "ema", "aux")
@@ -29,17 +32,11 @@ LATEST = 2
 
 def manager(workdir: Path, keep_best: bool) -> ocp.CheckpointManager:
     """Orbax's manager of a run: the two latest checkpoints and, if asked, the best one."""
-    policies = [preservation.LatestN(LATEST)]
-    best = None
+    policies: list[preservation.PreservationPolicy] = [preservation.LatestN(LATEST)]
     if keep_best:
-        best = _top1
-        policies.append(
-            preservation.BestN(get_metric_fn=best, n=1, keep_checkpoints_without_metrics=False)
-        )
+        policies.append(_KeepBest(workdir))
     options = ocp.CheckpointManagerOptions(
-        best_fn=best,
-        preservation_policy=preservation.AnyPreservationPolicy(policies),
-        create=True,
+        preservation_policy=preservation.AnyPreservationPolicy(policies), create=True
     )
     return _Manager((workdir / "checkpoints").absolute(), options=options)
 
@@ -72,31 +69,50 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or _first_line(error)
 
 
-def _top1(metrics: Mapping[str, float]) -> float:
-    return metrics["top1"]
+@dataclasses.dataclass
+class _KeepBest(preservation.PreservationPolicy):
+    """Keeps the best of the checkpoints that were scored; Orbax asks while it saves a later one."""
+
+    workdir: Path
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        del context
+        best = _by_score(self.workdir, [info.step for info in checkpoints])[:1]
+        return [info.step in best for info in checkpoints]
 
 
-def save(
-    checkpoints: ocp.CheckpointManager,
-    state: TrainState,
-    meta: Mapping[str, Any],
-    metrics: Mapping[str, float] | None = None,
-) -> None:
-    """Save in the background; a half-written checkpoint is never taken for a whole one."""
+def save(checkpoints: ocp.CheckpointManager, state: TrainState, meta: Mapping[str, Any]) -> None:
+    """Save in the background; a half-written checkpoint is never taken for a whole one.
+
+    Args:
+        checkpoints: what :func:`manager` returned.
+        state: is fetched before this returns.
+        meta: what is recorded with it; ``unscored`` says that :func:`complete` follows.
+    """
     items = {name: getattr(state, name) for name in ITEMS if getattr(state, name)}
     host = jax.device_get(items)
     step = int(state.step)
     digests = {name: trees.digest(value) for name, value in host.items()}
-    record = {**meta, "step": step, "digests": digests}
-    record["score"] = dict(metrics or {})
     checkpoints.save(
         step,
         args=ocp.args.Composite(
-            meta=ocp.args.JsonSave(record),
+            meta=ocp.args.JsonSave({**meta, "step": step, "digests": digests}),
             **{name: ocp.args.StandardSave(value) for name, value in host.items()},
         ),
-        metrics=dict(metrics) if metrics else None,
     )
+
+
+def complete(workdir: Path, step: int, outcome: Mapping[str, Any]) -> None:
+    """Write beside a finished checkpoint what came of it: ``score`` and what the run does next.
+
+    Its values take the place of those that :func:`read_meta` finds in the checkpoint.
+    """
+    with replacing(_outcome_path(workdir, step)) as file:
+        file.write(json.dumps({**outcome, "unscored": False}).encode())
+
+
+def _outcome_path(workdir: Path, step: int) -> Path:
+    return workdir / "checkpoints" / str(step) / "outcome.json"
 
 
 def steps(workdir: Path) -> list[int]:
@@ -107,10 +123,19 @@ def steps(workdir: Path) -> list[int]:
 
 
 def read_meta(workdir: Path, step: int) -> dict[str, Any]:
-    """The JSON record of a checkpoint."""
-    return ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(
+    """The JSON record of a checkpoint, with what came of it once it was scored."""
+    meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(
         (workdir / "checkpoints" / str(step) / "meta").absolute()
     )
+    return meta | _outcome(workdir, step)
+
+
+def _outcome(workdir: Path, step: int) -> dict[str, Any]:
+    """What :func:`complete` wrote; a record that cannot be read is made again by scoring again."""
+    try:
+        return json.loads(_outcome_path(workdir, step).read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def read(workdir: Path, step: int, names: tuple[str, ...] = ITEMS) -> dict[str, Any]:
@@ -158,9 +183,15 @@ def by_preference(workdir: Path, best: bool) -> list[int]:
     found = steps(workdir)
     if not found:
         raise UserError(f"there is no checkpoint in {workdir}; train there first")
-    scores = {step: _recorded_top1(workdir, step) if best else None for step in found}
-    rank = {step: -math.inf if score is None else score for step, score in scores.items()}
-    return sorted(found, key=lambda step: (rank[step], step), reverse=True)
+    scored = _by_score(workdir, found) if best else []
+    return [*scored, *(step for step in reversed(found) if step not in scored)]
+
+
+def _by_score(workdir: Path, among: Sequence[int]) -> list[int]:
+    """The steps that were scored, the best first, of equal ones the later."""
+    scores = {step: _recorded_top1(workdir, step) for step in among}
+    known = {step: score for step, score in scores.items() if score is not None}
+    return sorted(known, key=lambda step: (known[step], step), reverse=True)
 
 
 def _recorded_top1(workdir: Path, step: int) -> float | None:
@@ -168,3 +199,17 @@ def _recorded_top1(workdir: Path, step: int) -> float | None:
         return read_meta(workdir, step).get("score", {}).get("top1")
     except Exception:  # Orbax raises many kinds: it is being written, or damaged.
         return None
+
+
+def planned_steps(workdir: Path) -> int:
+    """Steps of the whole run, as its newest checkpoint plans them.
+
+    Raises:
+        UserError: there is no checkpoint with a readable record.
+    """
+    for step in reversed(steps(workdir)):
+        try:
+            return read_meta(workdir, step)["schedule"][-1]["stop"]
+        except Exception:  # Damaged: an older one knows the plan as well.
+            continue
+    raise UserError(f"there is no checkpoint in {workdir} that can be read; train there first")

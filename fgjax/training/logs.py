@@ -29,16 +29,22 @@ class MetricLogger:
         workdir: folder of the run; made when it is missing.
         step: last step that the restored checkpoint has completed, 0 for a new run. What an
             earlier, killed run logged beyond it is removed, because it will be logged again.
+        scored: whether that step's validation score was recorded; else it is removed as well.
 
     Raises:
         UserError: the folder cannot be written to, or its ``metrics.jsonl`` is something else.
     """
 
-    def __init__(self, workdir: str | os.PathLike, step: int = 0):
+    def __init__(self, workdir: str | os.PathLike, step: int = 0, scored: bool = True):
         workdir = Path(workdir)
         try:
             (workdir / "tensorboard").mkdir(parents=True, exist_ok=True)
-            kept = [row for row in _complete_rows(workdir) if row["step"] <= step]
+            rows = _complete_rows(workdir)
+            kept = [
+                row
+                for row in rows
+                if row["step"] < step or (row["step"] == step and (scored or not _is_score(row)))
+            ]
             self._rewrite(workdir, kept)
         except OSError as error:
             raise UserError(
@@ -105,6 +111,10 @@ def _complete_rows(workdir: Path) -> list[dict]:
         raise UserError(
             f"{path} is not a metrics log of fgjax; move it away and start again."
         ) from error
+
+
+def _is_score(row: dict) -> bool:
+    return any(name.startswith("validation/") for name in row)
 
 
 def _line(row: dict) -> str:

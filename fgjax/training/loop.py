@@ -1,7 +1,9 @@
 """The run: phase after phase, each one compiled step, watched, scored and saved.
 
-The order of things at a step is fixed: step, log, score, audit, save. A checkpoint therefore holds
-the state after the score that stands beside it, and a run resumed from it repeats nothing.
+The order of things at a step is fixed: step, log, save, score, audit, record. A checkpoint is whole
+on disk before it is scored, so that no failure while scoring loses it; its score, and what follows
+from it, is recorded beside it. A run resumed from a checkpoint without that record begins with the
+score, and takes the same decisions: it repeats no step.
 """
 
 from __future__ import annotations
@@ -18,11 +20,10 @@ from typing import Any, NamedTuple
 import jax
 
 from fgjax.errors import Interrupted, UserError
-from fgjax.evaluation.atomic import replacing
-from fgjax.finetune import audit, automatic, groups, intervals
+from fgjax.finetune import automatic, groups, intervals
 from fgjax.finetune.intervals import Phase
 from fgjax.finetune.optimizer import Optimizer, enter_phase, held_leaves, trained_leaves
-from fgjax.training import checkpoints, parallel, restoring
+from fgjax.training import checkpoints, outcomes, parallel, restoring
 from fgjax.training.state import TrainState
 
 Metrics = Mapping[str, float]
@@ -49,6 +50,7 @@ class Plan:
         save_every: steps between checkpoints.
         log_every: steps between log lines.
         plateau: best score and scores since, of the phase in which the run goes on.
+        unscored: the run goes on from a checkpoint that is still to be scored.
         meta: what every checkpoint records about the run.
     """
 
@@ -67,6 +69,7 @@ class Plan:
     save_every: int
     log_every: int
     plateau: Plateau
+    unscored: bool
     meta: Mapping[str, Any]
 
 
@@ -108,6 +111,8 @@ def run(plan: Plan, state: TrainState, manager: Any, watch: Watch) -> TrainState
         AuditError: a frozen group moved.
         Interrupted: ``watch.stop`` said so; the step it came after is saved.
     """
+    if plan.unscored:
+        plan = outcomes.scored_first(plan, state, watch)
     phases, following = list(plan.phases), None
     with parallel.background("compile") as compiler:
         for index in range(len(phases)):
@@ -164,7 +169,7 @@ def _compile_ahead(plan, phases, index, state, compiler) -> Future | None:
 def _run_phase(plan, phases, index, state, step, manager, watch):
     """Train to the end of a phase: the state, and the phases from this one on."""
     phase, start = phases[index], int(state.step)
-    before = _start_of_phase(plan, phase, state)
+    before = outcomes.start_of_phase(plan, phase, state)
     plateau = plan.plateau if start > phase.start else Plateau()
     # Features of a frozen trunk may be computed here: they count.
     began, warm, pending = time.monotonic(), None, None
@@ -179,61 +184,23 @@ def _run_phase(plan, phases, index, state, step, manager, watch):
         if due or stopping or number % plan.save_every == 0:
             _report(plan, phase, pending, watch)
             pending = None
-            score = _score(plan, phase, state, watch) if due else None
-            if score is not None:
-                plateau = plateau.after(score["top1"])
-            if ended := number == phase.stop or _has_settled(phase, plateau):
-                phases = [*phases[:index], *intervals.stopped(phases[index:], number)]
-                timing = _timing(plan, start, number, began, warm)
-                watch.ended(_record(plan, phases[index], state, before, timing, score))
             record = {"schedule": intervals.to_record(phases), "plateau": plateau._asdict()}
-            checkpoints.save(manager, state, {**plan.meta, **record}, score)
-            if stopping:
-                manager.wait_until_finished()
-                raise Interrupted(f"stopped after step {number}; the same command goes on from it")
+            checkpoints.save(manager, state, {**plan.meta, **record, "unscored": due})
+        if stopping:
+            manager.wait_until_finished()
+            raise Interrupted(f"stopped after step {number}; the same command goes on from it")
+        if due:
+            manager.wait_until_finished()
+            timing = partial(outcomes.timing, plan, start, began, warm)
+            phases, plateau, ended = outcomes.judge(
+                plan, phases, index, state, plateau, before, timing, watch
+            )
             if ended:
                 break
         if number == start + 1:
             jax.block_until_ready(state)
             warm = time.monotonic()
     return state, phases[index:]
-
-
-def _has_settled(phase, plateau):
-    return phase.patience is not None and plateau.since >= phase.patience
-
-
-def _score(plan, phase, state, watch):
-    score = plan.score(phase, state)
-    if score is not None:
-        values = {f"validation/{name}": value for name, value in score.items()}
-        watch.log(int(state.step), values)
-    return score
-
-
-def _start_of_phase(plan, phase, state) -> audit.Snapshot:
-    """What a phase began with, also for a run that goes on in the middle of it."""
-    path = plan.workdir / "phase_start.npz"
-    if int(state.step) > phase.start and (found := audit.read(path, phase)) is not None:
-        return found
-    before = audit.snapshot(state, plan.assignment, phase)
-    with replacing(path) as file:
-        audit.write(before, file)
-    return before
-
-
-def _record(plan, phase, state, before, timing, score):
-    found = audit.check(before, state, plan.assignment, phase)
-    return {**timing, **found, "multiply_adds": dict(plan.cost(phase, state)), "validation": score}
-
-
-def _timing(plan, start, number, began, warm):
-    # The first step of a session waits for its input to come up.
-    steady = time.monotonic() - (warm or began)
-    return {
-        "seconds": time.monotonic() - began,
-        "images_per_second": (number - start - 1) * plan.batch_size / max(steady, 1e-9),
-    }
 
 
 def _report(plan, phase, pending, watch):

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Num
 
 from fgjax.errors import UserError
 
@@ -75,6 +75,12 @@ def shard(batch: Any, mesh: Mesh) -> Any:
     return jax.tree.map(
         lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), batch
     )
+
+
+def filled(rows: Num[np.ndarray, "b ..."], mesh: Mesh) -> Num[np.ndarray, "c ..."]:
+    """The rows, the last one repeated until every device gets as many."""
+    missing = -len(rows) % mesh.size
+    return np.pad(rows, ((0, missing), *((0, 0),) * (rows.ndim - 1)), "edge") if missing else rows
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:

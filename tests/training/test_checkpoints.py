@@ -32,8 +32,10 @@ def save(where, *states, keep_best=False, scores=()):
     with checkpoints.manager(where, keep_best) as manager:
         for index, one in enumerate(states):
             scored = scores and scores[index] is not None
-            metrics = {"top1": scores[index]} if scored else None
-            checkpoints.save(manager, one, {"seed": 7}, metrics)
+            checkpoints.save(manager, one, {"seed": 7})
+            if scored:
+                manager.wait_until_finished()
+                checkpoints.complete(where, int(one.step), {"score": {"top1": scores[index]}})
         manager.wait_until_finished()
 
 
