@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ class Chunk(NamedTuple):
     module: str
     seed: int
     first: int
-    count: int
+    size: int
     steps: int
 
 
@@ -57,11 +57,11 @@ class Finding(NamedTuple):
 def findings(chunk: Chunk, memory: float) -> Iterator[Finding]:
     """Try a chunk in a process of its own, and after a case that ends it in another one."""
     spawn = multiprocessing.get_context("spawn")
-    stop, steps = chunk.first + chunk.count, chunk.steps
+    stop, steps = chunk.first + chunk.size, chunk.steps
     case = chunk.first
     while case < stop:
         here, there = spawn.Pipe(duplex=False)
-        rest = chunk._replace(first=case, count=stop - case, steps=steps)
+        rest = chunk._replace(first=case, size=stop - case, steps=steps)
         process = spawn.Process(target=_process, args=(rest, memory, there))
         process.start()
         there.close()
@@ -97,7 +97,7 @@ def _process(chunk: Chunk, memory: float, there: Connection) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    for case in range(chunk.first, chunk.first + chunk.count):
+    for case in range(chunk.first, chunk.first + chunk.size):
         found = attempt(module, chunk.seed, case, step=steps > 0)
         steps -= found.stepped
         there.send(found)
@@ -135,7 +135,7 @@ def attempt(module: Any, seed: int, case: int, step: bool) -> Finding:
     return Finding(case, outcome, stepped, text, changed, peak)
 
 
-def _outside(root: Path, folder: Path) -> Mapping[str, tuple]:
+def _outside(root: Path, folder: Path) -> dict[str, tuple]:
     """What lies around a case: its neighbors, and the names in the working and home folders."""
     found: dict[str, tuple] = {}
     for path in root.rglob("*"):

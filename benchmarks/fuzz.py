@@ -94,7 +94,7 @@ def try_missing(
 def _rows(table: Path, kind: str, chunks: Sequence[Chunk]) -> dict[Chunk, Row]:
     lines = table.read_text().splitlines() if table.exists() else []
     found = {(r["kind"], r["seed"], r["first"], r["count"]): r for r in map(json.loads, lines)}
-    keys = {chunk: (kind, chunk.seed, chunk.first, chunk.count) for chunk in chunks}
+    keys = {chunk: (kind, chunk.seed, chunk.first, chunk.size) for chunk in chunks}
     return {chunk: found[key] for chunk, key in keys.items() if key in found}
 
 
@@ -105,7 +105,7 @@ def summary(kind: str, chunk: Chunk, found: Sequence[Finding]) -> Row:
         "kind": kind,
         "seed": chunk.seed,
         "first": chunk.first,
-        "count": chunk.count,
+        "count": chunk.size,
         "works": outcomes.count("works"),
         "refused": outcomes.count("refused"),
         "steps": sum(finding.stepped for finding in found),

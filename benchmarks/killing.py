@@ -134,16 +134,19 @@ def listen(folder: Path, tell: Callable[[Event], object]) -> None:
 
 def profile(run: Run, folder: Path, setting: str) -> Profile:
     """Let a run go to its end: how often each stage came, and how long it took."""
-    events = folder.with_suffix(".events")
+    kept = folder.with_suffix(".events")
 
     def recorded() -> None:
-        with events.open("w") as file:
-            listen(folder, lambda e: file.write(json.dumps([time.monotonic(), *e]) + "\n"))
-            _announced(run, folder, setting)
+        events: list[tuple] = []
+        listen(folder, lambda event: events.append((time.monotonic(), *event)))
+        _announced(run, folder, setting)
+        kept.write_text(json.dumps(events))
 
-    ended(forked(recorded, folder))
-    lines = [json.loads(line) for line in events.read_text().splitlines()]
-    return durations([(seconds, Event(*event)) for seconds, *event in lines])
+    if status := ended(forked(recorded, folder)):
+        said = folder.with_suffix(".log").read_text()
+        raise RuntimeError(f"the run was to go to its end and ended with {status}: {said}")
+    events = json.loads(kept.read_text())
+    return durations([(seconds, Event(*event)) for seconds, *event in events])
 
 
 def durations(events: Iterable[tuple[float, Event]]) -> Profile:
