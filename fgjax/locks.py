@@ -7,6 +7,7 @@ another machine nobody here can tell whether it lives; its lock stays until a pe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 import filelock
 
 from fgjax.errors import UserError
+
+WRITTEN_WITHIN = 1.0  # seconds after which a living process has written who it is
 
 
 @contextmanager
@@ -31,6 +34,7 @@ def held(lock: Path, guarded: Path, patience: float = 0.0) -> Iterator[None]:
     claim = filelock.MarkerSoftFileLock(lock, timeout=patience)
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
+        _remove_without_record(claim, lock)
         claim.acquire()
     except filelock.Timeout as error:
         raise UserError(
@@ -45,6 +49,15 @@ def held(lock: Path, guarded: Path, patience: float = 0.0) -> Iterator[None]:
         yield
     finally:
         claim.release()
+
+
+def _remove_without_record(claim: filelock.MarkerSoftFileLock, lock: Path) -> None:
+    """Remove a lock that says nothing of its holder: it was killed before it could write that."""
+    if not lock.exists() or claim.owner is not None:
+        return
+    time.sleep(WRITTEN_WITHIN)
+    if claim.owner is None:
+        lock.unlink(missing_ok=True)
 
 
 def _holder(claim: filelock.MarkerSoftFileLock) -> str:

@@ -54,6 +54,12 @@ def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path):
     assert not (tmp_path / "run.lock").exists()
 
 
+@pytest.mark.parametrize("written", ["", "pid="])
+def test_a_lock_cut_short_by_a_kill_does_not_block(tmp_path, written):
+    (tmp_path / "run.lock").write_text(written)
+    assert f"pid={os.getpid()}" in record(tmp_path)
+
+
 def test_a_process_number_that_was_given_again_does_not_block(tmp_path):
     earlier = re.sub("start=.*", "start=5", record(tmp_path))  # the same number, begun before
     assert f"pid={os.getpid()}" in earlier and "start=5" in earlier

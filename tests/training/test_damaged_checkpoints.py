@@ -26,16 +26,17 @@ def state(step, width=3):
     )
 
 
-def save_and_wait(manager, one, score):
-    checkpoints.save(manager, one, {}, {"top1": score})
+def save_and_wait(where, manager, one, score):
+    checkpoints.save(manager, one, {})
     manager.wait_until_finished()
+    checkpoints.complete(where, one.step, {"score": {"top1": score}})
 
 
 def save(where, scores):
     """A checkpoint with its score for every step."""
     with checkpoints.manager(where, keep_best=True) as manager:
         for step, score in scores.items():
-            save_and_wait(manager, state(step), score)
+            save_and_wait(where, manager, state(step), score)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_the_next_best_is_used_where_the_best_is_damaged(run, item, how):
 
 
 @DAMAGE
-@pytest.mark.parametrize("item", ["meta", "metrics", "params", "_CHECKPOINT_METADATA"])
+@pytest.mark.parametrize("item", ["meta", "outcome.json", "params", "_CHECKPOINT_METADATA"])
 def test_a_damaged_checkpoint_that_is_not_used_stops_nothing(run, item, how):
     spoil(run, 2, item, how)
     assert restoring.chosen(run, True, NAMES, pytest.fail)[0] == 1
@@ -93,7 +94,7 @@ def test_a_damaged_checkpoint_that_is_not_used_stops_nothing(run, item, how):
     back, _ = restoring.restored_state(run, state(0), lambda line: None)
     assert back.step == 3
     with checkpoints.manager(run, keep_best=True) as manager:
-        save_and_wait(manager, state(4), 0.1)
+        save_and_wait(run, manager, state(4), 0.1)
     assert {1, 3, 4} <= set(checkpoints.steps(run))
 
 
@@ -125,7 +126,7 @@ def test_a_full_disk_is_one_sentence_and_the_earlier_checkpoints_stay(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # as if there were no more room
         try:
             with pytest.raises(UserError, match="earlier ones stay: make room there") as caught:
-                save_and_wait(manager, state(3, width=300), 0.1)
+                save_and_wait(tmp_path, manager, state(3, width=300), 0.1)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "File too large" in str(caught.value) and "\n" not in str(caught.value)

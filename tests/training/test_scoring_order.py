@@ -8,7 +8,7 @@ import pytest
 from fgjax import trees
 from fgjax.finetune import optimizer, schedule
 from fgjax.finetune.intervals import from_record
-from fgjax.training import checkpoints, loop, outcomes, parallel
+from fgjax.training import checkpoints, loop, outcomes, parallel, restoring
 from fgjax.training.logs import MetricLogger, read
 from fgjax.training.state import initial_state
 
@@ -45,7 +45,7 @@ def compiled(phase, _):
 
 def session(where, score):
     """One process: what it finds in the folder it goes on from."""
-    state, recorded = checkpoints.restored_state(where, start(), lambda line: None)
+    state, recorded = restoring.restored_state(where, start(), lambda line: None)
     phases = from_record(recorded["schedule"]) if recorded else schedule.resolve(PHASES, 12)
     ended = []
     plan = loop.Plan(
@@ -71,7 +71,7 @@ def session(where, score):
         checkpoints.manager(where, keep_best=True) as manager,
         MetricLogger(where, int(state.step), scored=not plan.unscored) as logger,
     ):
-        watch = loop.Watch(logger.write, lambda *_: None, ended.append, lambda line: None)
+        watch = loop.Watch(logger.write, lambda *_: None, ended.append, lambda line: None, bool)
         state = loop.run(plan, state, manager, watch)
     return state, [(phase["name"], phase["stop"]) for phase in ended]
 
