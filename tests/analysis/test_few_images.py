@@ -2,10 +2,7 @@
 
 import numpy as np
 import pytest
-import tiny_run
-from PIL import Image
 
-from fgjax import analyzing
 from fgjax.analysis import (
     compression,
     evidence,
@@ -93,20 +90,3 @@ def test_hidden_parts_of_a_single_image_have_no_mean(monkeypatch):
     assert {name: mean["n"] for name, mean in found.items()} == {"elsewhere": 5, "beak": 5}
     one = (part[:1] for part in given)
     assert evidence.occlusion(Network, images[:1], *one, ["beak"], 2.0) == {}
-
-
-def test_a_report_of_one_photo_a_class(tmp_path):
-    rng = np.random.default_rng(0)
-    for name, shade in (("dark", 60), ("light", 190)):
-        for split in ("train", "val"):
-            folder = tmp_path / "data" / split / name
-            folder.mkdir(parents=True)
-            pixels = rng.normal(shade, 30, (64, 64, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / "photo.png")
-    config = tiny_run.config(tmp_path / "cache", "develop")
-    with config.unlocked():
-        config.data.name, config.data.dir = "image_folder", str(tmp_path / "data")
-    content = analyzing.analyze_runs([str(tmp_path / "run")], config, False)
-    assert content["data"]["train"] == content["data"]["evaluated"] == 2
-    assert content["similarity"]["cka"] == []
-    assert (tmp_path / "run" / "report" / "index.html").exists()
