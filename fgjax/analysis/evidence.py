@@ -127,7 +127,7 @@ def _faithfulness(
     images: UInt8[np.ndarray, "n s s 3"],
     maps: Float[np.ndarray, "n h w"],
     predictions: Int[np.ndarray, " n"],
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Mean areas under insertion and deletion in the order of the maps."""
     enlarged = np.asarray(resize_plane(jnp.asarray(maps), images.shape[1:3]))
     pixels = jnp.asarray(images, jnp.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def characteristic_units(
 def patches(
     top: geometry.Top,
     units: Int[np.ndarray, " u"],
-    images: dict[int, Picture],
+    images: Mapping[int, Picture],
     map_size: int,
     field: float,
     *,

@@ -52,7 +52,7 @@ def _count_equation(equation) -> int:
 
 
 def _count_convolution(equation) -> int:
-    """Zeros that a dilated input holds are not multiplied by."""
+    """Multiply-adds of a convolution, without those by the zeros of a dilated input."""
     kernel = equation.invars[1].aval.shape
     dimensions = equation.params["dimension_numbers"]
     _, features, *window = (kernel[axis] for axis in dimensions.rhs_spec)

@@ -122,7 +122,10 @@ class BatchNorm(nn.Module):
 
 
 def _moments(x, about, axis_name):
-    """Mean, biased variance, count of all but channels; ``about`` keeps the squares small."""
+    """Mean, biased variance and sample count of each channel.
+
+    ``about`` is subtracted first: of values far from zero the variance would cancel.
+    """
     centred = x.astype(jnp.float32) - about
     first, second = jnp.mean(centred, (0, 1, 2)), jnp.mean(jnp.square(centred), (0, 1, 2))
     count = x.size / x.shape[-1]

@@ -55,9 +55,10 @@ def _forward(
     x: Float[Array, "b h w c"], window: Pair, strides: Pair, pads: Pads, size: Pair
 ) -> tuple[Float[Array, "b hh ww c"], Int16[Array, "b hh ww c"]]:
     y = _pool(x, window, strides, pads)
+    out = y.shape[1], y.shape[2]
     # In a loop over images, because outside of a loop the compiler merges this with the backward
     # pass and finds the winners anew for each tap.
-    find = functools.partial(_winner, window=window, strides=strides, pads=pads, out=y.shape[1:3])
+    find = functools.partial(_winner, window=window, strides=strides, pads=pads, out=out)
     return y, lax.map(find, x)
 
 

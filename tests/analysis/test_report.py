@@ -167,18 +167,22 @@ def test_runs_are_set_side_by_side(run, monkeypatch):
     assert text.count("<tr>") == 1 + 3 + 2 * 3 + len(content["causes"])
 
 
-def test_photos_without_families_or_parts_and_advice_that_is_tested(tmp_path, cache, monkeypatch):
+def test_one_photo_a_class_without_families_or_parts_and_advice_that_is_tested(
+    tmp_path, cache, monkeypatch
+):
     monkeypatch.setattr(commands, "train", lambda config, folder: {"validation": {"top1": 0.5}})
     rng = np.random.default_rng(0)
     for name, shade in (("dark", 60), ("light", 190)):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for i in range(10):
+        for split in ("train", "val"):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
             pixels = rng.normal(shade, 30, (64, 64, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{i}.png")
+            Image.fromarray(pixels).save(tmp_path / "data" / split / name / "photo.png")
     config = tiny_run.config(cache, "develop")
     with config.unlocked():
         config.data.name, config.data.dir = "image_folder", str(tmp_path / "data")
     content = analyzing.analyze_runs([str(tmp_path / "run")], config, True)
+    assert content["data"]["train"] == content["data"]["evaluated"] == 2
+    assert content["similarity"]["cka"] == []  # it takes four images
     assert content["advice"]["check"]["baseline"] == 0.5
     assert content["parts"] is None
     assert content["occlusion"] is None

@@ -11,7 +11,7 @@ Plots = Mapping[str, str]
 
 
 def interval(found: Mapping[str, float] | None) -> str:
-    """A fraction with its bounds below it."""
+    """A percentage with its bounds in small print below it; a dash where it was not measured."""
     if found is None:
         return "–"
     if "low" not in found:
@@ -21,7 +21,7 @@ def interval(found: Mapping[str, float] | None) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number; a dash where it was not measured."""
+    """A number with a thousands separator; a dash where it was not measured."""
     if value is None or value != value:
         return "–"
     # Beyond a thousand, decimals are noise.
@@ -35,15 +35,15 @@ def plot(plots: Plots, name: str, caption: str) -> str:
 
 
 def between(found: Mapping[str, float]) -> str:
-    """The bounds of a number."""
+    """The bounds of a number, as in "0.12 to 0.34"."""
     return f"{number(found['low'])} to {number(found['high'])}"
 
 
 def signed(gain: float) -> str:
-    """A gain or loss of accuracy."""
+    """A gain or loss of accuracy in percentage points, with its sign."""
     return f"{100 * gain:+.1f} points".replace("-", "−")
 
 
 def needs(what: str, needed: str) -> str:
-    """What a section says that cannot be filled."""
+    """What a section says if the data lack what it would show."""
     return f"{what} would need {needed}, which these data do not have."

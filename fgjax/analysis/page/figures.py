@@ -17,7 +17,7 @@ GRAY = "#767676"
 
 
 def draw(content: Content) -> dict[str, Figure]:
-    """Every plot that the content allows, by name."""
+    """Every plot for which the content has figures, by name."""
     plots: dict[str, Callable[[Content], Figure | None]] = {
         "depth": depth,
         "passage": passage,
@@ -141,7 +141,7 @@ def octaves(content: Content) -> Figure:
 
 
 def reliability(content: Content) -> Figure:
-    """Accuracy against confidence."""
+    """Accuracy against confidence, a dot for each bin; on the diagonal the two are equal."""
     bins = content["decision"]["reliability"]
     figure, (axes,) = _figure(3.6, 3.2)
     axes.plot([0, 1], [0, 1], color=GRAY, lw=1, ls="--")
@@ -230,12 +230,12 @@ def _interval_line(axes: Axes, values: Sequence[Mapping], name: str, color: str,
 
 
 def _ink(dark: bool) -> str:
-    """Of a figure in a cell; not pure black, which would follow the page and not the cell."""
+    """Color of the text in a cell. Not pure black, which :func:`html.plot` makes the page's own."""
     return "white" if dark else "#111111"
 
 
 def _shade(share: float) -> tuple[float, float, float]:
-    """From dark (low frequencies) to light."""
+    """Color of an octave: 0 is dark (the lowest frequencies), 1 is light."""
     dark, light = np.array([0.0, 0.27, 0.45]), np.array([0.98, 0.75, 0.35])
     red, green, blue = dark + share * (light - dark)
     return red, green, blue

@@ -36,12 +36,12 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -
 
 
 def in_figures(table: str) -> str:
-    """A table of what a plot shows, folded away: for who cannot see the plot, or wants more."""
+    """A table of what a plot shows, folded away: for readers who cannot see it, or want more."""
     return f'<details class="figures"><summary>In figures</summary>{table}</details>'
 
 
 def svg(figure: Figure) -> str:
-    """A figure as SVG, with text as text."""
+    """A figure as SVG, its text as text, which can be searched and read aloud."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
@@ -49,17 +49,23 @@ def svg(figure: Figure) -> str:
 
 
 def plot(name: str, drawing: str, caption: str) -> str:
-    """A plot in the page, from its SVG."""
+    """A plot in the page, with its caption.
+
+    Args:
+        name: of the plot, unique on the page.
+        drawing: its SVG.
+        caption: what it shows; readers who cannot see the plot have this alone.
+    """
     body = drawing[drawing.index("<svg") :]
-    # Every drawing numbers its parts from one; in a page they must not be taken for each other's.
+    # Every drawing numbers its elements from one: the plot's name keeps those of a page apart.
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r"(href=\"#|url\(#)", rf"\g<1>{name}-", body)
-    # Black follows the page's own ink, so that a dark page has light marks.
+    # Black becomes the color of the page's text, which is light on a dark page.
     body = body.replace("#000000", "currentColor")
-    # The caption says what the plot shows; its marks would be read out as loose numbers.
     width = float(body.partition('width="')[2].partition("pt")[0])
-    # Text stays legible on a phone, where a wide plot scrolls, and does not outgrow the page's.
+    # Text stays legible on a phone, where a wide plot scrolls, and no larger than the page's own.
     limits = f"min-width:{0.92 * width:.0f}px;max-width:{1.5 * width:.0f}px"
+    # Hidden from screen readers, which would read the marks out as loose numbers.
     attributes = f'aria-hidden="true" focusable="false" style="{limits}" '
     body = body.replace("<svg ", f"<svg {attributes}", 1)
     return (
@@ -69,7 +75,13 @@ def plot(name: str, drawing: str, caption: str) -> str:
 
 
 def picture(pixels: Picture, alt: str, caption: str = "") -> str:
-    """A picture in the page, with what it shows in words."""
+    """A picture in the page.
+
+    Args:
+        pixels: of the picture.
+        alt: what it shows, for readers who cannot see it.
+        caption: HTML below it; none if empty.
+    """
     data = base64.b64encode(encoded(pixels, "JPEG", quality=88)).decode()
     height, width = pixels.shape[:2]
     below = f"<figcaption>{caption}</figcaption>" if caption else ""
@@ -80,14 +92,21 @@ def picture(pixels: Picture, alt: str, caption: str = "") -> str:
 
 
 def encoded(pixels: Picture, file_format: str, **options) -> bytes:
-    """The bytes of an image file."""
+    """The picture as an image file's bytes; ``options`` are those of Pillow for the format."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
 def section(name: str, title: str, lead: str, *blocks: str) -> str:
-    """A section of the page; empty blocks leave no trace."""
+    """A section of the page.
+
+    Args:
+        name: for links, unique on the page.
+        title: HTML of its heading.
+        lead: HTML of the paragraph below it.
+        *blocks: HTML of what follows; empty ones are left out.
+    """
     body = "\n".join(filter(None, blocks))
     return (
         f'<section id="{name}" aria-labeledby="{name}-title"><h2 id="{name}-title">{title}</h2>'

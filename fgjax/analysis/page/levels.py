@@ -8,7 +8,7 @@ from fgjax.analysis.page.summary import Content, accuracy, band, levels_of
 
 
 def hierarchy(content: Content, plots: Plots) -> str:
-    """What each level is and what can be read off it."""
+    """The table of levels: what each of them is, and what can be read off it."""
     coarse = content["data"]["coarse_classes"] > 0
     singles = content["data"]["single_class_families"]
     lead = (
@@ -104,7 +104,7 @@ _SCORES = {"log_me": "LogME", "h_score": "H-score", "trans_rate": "TransRate"}
 
 
 def compression(content: Content, plots: Plots) -> str:
-    """What is lost on the way, and which levels are alike."""
+    """What is lost and gained from stage to stage, and which levels are alike."""
     return html.section(
         "loss",
         "What is kept and what is lost",

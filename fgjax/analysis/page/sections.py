@@ -127,7 +127,7 @@ def attribution(content: Content, pictures: str) -> str:
 
 
 def advice(content: Content) -> str:
-    """What to change, with the measured reason, and what short trainings said."""
+    """Changes of the config with their predicted gains, and those that short trainings measured."""
     found = content["advice"]
     checked = found.get("check")
     measured = {o["name"]: o["measured"] for o in checked["options"]} if checked else {}

@@ -1,4 +1,4 @@
-"""The findings in words, written from the numbers: for the page and for the console."""
+"""The findings in words, written from the figures: for the page and for the console."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Content = Mapping[str, Any]
 
 
 def band(level: str) -> str:
-    """Early, middle or late."""
+    """Where a level lies in the network: "early", "middle" or "late"."""
     return "early" if level in EARLY else "middle" if level in MIDDLE else "late"
 
 
@@ -93,7 +93,11 @@ def _detail(content: Content) -> str:
 
 
 def _passage(content: Content) -> str:
-    """The step that costs most on balance: two read-outs differ on some images by chance alone."""
+    """The stage that loses most, where it loses more than it gains.
+
+    Two read-outs differ on some images by chance alone: only a net loss whose 95 % interval
+    excludes zero counts.
+    """
     worst = min(content["passage"], key=lambda step: step["net"]["value"])
     if worst["net"]["high"] >= 0:
         return "No step on the way to the decision loses clearly more than it gains."

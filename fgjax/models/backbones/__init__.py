@@ -58,7 +58,9 @@ def create(name: str, **options: Any) -> Backbone:
 class LevelInfo(NamedTuple):
     """What a level is, at one image size.
 
-    Its map by resolution, its group by depth: the two differ in HRNet.
+    Stride, channels and size describe the map of that name; parameters and multiply-adds belong to
+    the group of that name. In HRNet the two differ: its maps are named by resolution, its groups
+    by depth.
 
     Attributes:
         stride: pixels of the image per pixel of the map.

@@ -30,7 +30,8 @@ class Average(FirstOrder):
 class Max(FirstOrder):
     """Maximum over the locations of each map, concatenated.
 
-    The location that holds a maximum has all of its share, the first of equal ones.
+    In the exact attribution, the location that holds a maximum gets the whole share; of several
+    that hold it, the first.
     """
 
     reduce: str = "sum"
@@ -42,7 +43,7 @@ class Max(FirstOrder):
         require(not self.attend, "a maximum does not weigh locations: leave attend out")
 
     def align(self, maps: Maps) -> Maps:
-        """Repeated, not interpolated, which would flatten the peaks."""
+        """The maps on the finest grid by repetition: interpolation would flatten their peaks."""
         finest = max(x.shape[1:3] for x in maps)
         return tuple(resize_nearest(x, finest) for x in maps)
 

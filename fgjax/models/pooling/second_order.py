@@ -133,7 +133,10 @@ class Bilinear(SecondOrder):
         return root
 
     def _hold(self, matrix: Array) -> Callable[[Array], Array]:
-        """A root is f(Σ) = Σ M with M of the same eigenvectors: hold M, then the elementwise."""
+        """Freezes the root's factor M, f(Σ) = Σ M, and the factors of the elementwise steps.
+
+        What remains is linear in the weights of the locations. M has the eigenvectors of Σ.
+        """
         flat = self._flat(self._function(matrix))
         elementwise = secant(flat, self.normalized(flat))
         if self.root is None:
