@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Run :func:`main`; what the user can put right ends in one sentence and exit status 2."""
-    logging.set_verbosity(logging.ERROR)  # Orbax warns of every checkpoint without a score
+    logging.set_verbosity(logging.ERROR)  # what Orbax logs is not for users
     try:
         main(sys.argv)
     except UserError as error:

@@ -110,8 +110,11 @@ def test_the_run_ends_its_phases_and_keeps_its_best_as_the_scores_say(whole):
 
 @pytest.mark.parametrize(
     ("moment", "at"),
-    [("scoring", 2), ("scoring", 4), ("scoring", 6), ("scoring", 10)]
-    + [("proving", 6), ("proving", 10), ("recording", 4), ("recording", 6), ("recording", 10)],
+    [
+        *(("scoring", step) for step in (2, 4, 6, 10)),
+        *(("proving", step) for step in (6, 10)),
+        *(("recording", step) for step in (4, 6, 10)),
+    ],
 )
 def test_a_run_that_dies_at_a_score_keeps_its_checkpoint_and_ends_as_if_it_had_not(
     whole, tmp_path, monkeypatch, moment, at
