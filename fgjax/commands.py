@@ -158,7 +158,7 @@ def evaluate(folder: str, split: str, config: Config | None = None) -> dict[str,
     data = _opened(own, where, split)
     if data.info.classes != info.classes:
         raise UserError(f"the classes of the data are not those that {where} was trained on")
-    mesh = parallel.mesh_up_to(own.train.devices)
+    mesh = parallel.make_mesh(own.train.devices, at_most=True)
     apply = scoring.compiled_scores(model, own.evaluate.views, mesh)
     found = score_split(own, model, data, apply, weights, where, split)
     if split == "test":

@@ -34,26 +34,26 @@ def example_index(local: int, axis_name: str | None) -> Int[Array, " b"]:
     return shard * local + jnp.arange(local)
 
 
-def make_mesh(devices: int | None = None) -> Mesh:
+def make_mesh(devices: int | None = None, at_most: bool = False) -> Mesh:
     """A one-axis mesh over the first ``devices`` devices (all of them by default).
 
+    Args:
+        devices: their number.
+        at_most: take fewer where there are fewer.
+
     Raises:
-        UserError: there are not so many.
+        UserError: there are fewer.
     """
-    count = devices or jax.device_count()
-    if not 0 < count <= jax.device_count():
+    there = jax.device_count()
+    count = there if devices is None else min(devices, there) if at_most else devices
+    if not 1 <= count <= there:
         raise UserError(
-            f"train.devices is {count}, and there are {jax.device_count()} here; choose at most so "
-            "many, or leave it out to use all of them"
+            f"train.devices is {devices}, but this machine has {there}; choose 1 to {there}, or "
+            "None for all of them"
         )
     return jax.make_mesh(
         (count,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:count]
     )
-
-
-def mesh_up_to(devices: int | None) -> Mesh:
-    """The same over all there are, if that is fewer: scores do not depend on their number."""
-    return make_mesh(devices and min(devices, jax.device_count()))
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
