@@ -176,8 +176,8 @@ def _opened(config: Config, where: Path, split: str) -> DataBundle:
     """The split that is to be scored."""
     if split == "validation" and config.protocol == "final":
         raise UserError(
-            f"{where} was trained in the protocol 'final', on all images but those of test, so "
-            "that there are none for validation; score --split test"
+            f"{where} has no validation split: the protocol 'final' trained it on all images but "
+            "those of test; score --split test"
         )
     # The test split is the same in both protocols, and "develop" leaves it closed.
     protocol = "final" if split == "test" else config.protocol

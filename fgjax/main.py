@@ -79,8 +79,7 @@ def run() -> None:
 
     Ctrl-C, and the system's request to end, end in one sentence and exit status 130.
     """
-    # Orbax warns of every checkpoint without a score, and logs tracebacks of what it then raises.
-    logging.set_verbosity(logging.FATAL)
+    logging.set_verbosity(logging.FATAL)  # what Orbax logs is not for users
     try:
         with interrupts.handled():
             main(sys.argv)

@@ -7,7 +7,7 @@ import pytest
 import small_run
 
 import fgjax
-from fgjax import analysis, analyzing, chosen, commands, experiment, workdir
+from fgjax import analysis, analyzing, chosen, commands, experiment, scoring, workdir
 from fgjax.errors import UserError
 from fgjax.evaluation import predictions
 from fgjax.evaluation.results import params_digest
@@ -56,6 +56,27 @@ def test_evaluate_and_load_read_the_weights_that_were_recorded(run, capsys):
     )
     head = chosen.read(run, "develop").variables["params"]["head"]["kernel"]
     np.testing.assert_array_equal(fgjax.load(run).variables["params"]["head"]["kernel"], head)
+
+
+def test_a_run_whose_scoring_failed_goes_on_and_ends_like_one_that_did_not(
+    run, tmp_path, monkeypatch
+):
+    config = small_run.config(run.parent / "photos")
+    config.train.devices = 3
+
+    def failing(*_):
+        raise OSError("the photos are gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scoring, "predict_split", failing)
+        with pytest.raises(OSError, match="the photos are gone"):
+            commands.train(config, str(tmp_path))
+    assert checkpoints.steps(tmp_path) == [min(validated(run))]
+    commands.train(config, str(tmp_path))
+    for name in ("step", "top1", "nll"):
+        assert results(tmp_path)["validation"][name] == results(run)["validation"][name]
+    assert results(tmp_path)["params_digest"] == results(run)["params_digest"]
+    assert validated(tmp_path) == validated(run)
 
 
 def test_the_digest_is_that_of_the_last_step(run):
@@ -115,7 +136,7 @@ def test_a_report_counts_the_split_that_it_scores(run, monkeypatch):
 
 
 def test_a_split_that_cannot_be_there_is_refused_with_the_way_out(run):
-    with pytest.raises(UserError, match=r"'final', on all images .* score --split test"):
+    with pytest.raises(UserError, match=r"no validation split: .*'final' .* score --split test"):
         commands._opened(small_run.config("x", "final"), run, "validation")
     config = small_run.config(run.parent / "photos")
     config.data.test_share = 0.0
