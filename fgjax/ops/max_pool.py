@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fgjax.ops.convolution import Pair, tap
+from fgjax.ops.linear import linear_in
 
 
 def max_pool(
@@ -20,7 +21,7 @@ def max_pool(
 ) -> Float[Array, "b hh ww c"]:
     """The maximum over ``window``; of equal values the first, row by row, has the gradient."""
     if jax.default_backend() == "cpu":
-        return _pool_by_taps(x, window, strides, pads, x.shape[1:3])
+        return _pool_by_taps(x, window, strides, pads)
     return _pool(x, window, strides, pads)
 
 
@@ -30,16 +31,18 @@ def _pool(x, window, strides, pads):
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def _pool_by_taps(x, window, strides, pads, size):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+def _pool_by_taps(x, window, strides, pads):
     return _pool(x, window, strides, pads)
 
 
-def _forward(x, window, strides, pads, size):
+@_pool_by_taps.defjvp
+def _along_the_winners(window, strides, pads, primals, tangents):
+    (x,), (dx,) = primals, tangents
     y = _pool(x, window, strides, pads)
     # A loop over images, because outside of one the compiler finds the winners anew for each tap.
     find = functools.partial(_winner, window=window, strides=strides, pads=pads, out=y.shape[1:3])
-    return y, lax.map(find, x)
+    return y, _at_the_winners(lax.map(find, x), dx, window=window, strides=strides, pads=pads)
 
 
 def _winner(x, window, strides, pads, out):
@@ -55,11 +58,12 @@ def _winner(x, window, strides, pads, out):
     return winner
 
 
-def _backward(window, strides, pads, size, winner, g):
+def _spread(g, winner, x, *, window, strides, pads):
     """Each gradient goes to its window's winner; the pixels of one phase of the strides at a time.
 
     Pixels whose coordinates leave the same rest are met by the same taps, always at unit stride.
     """
+    size = x.shape[1:3]
     batch, *out, channels = g.shape
     sizes = [
         max(-(-(n + sum(pad)) // s), o + (k - 1) // s)
@@ -83,7 +87,15 @@ def _backward(window, strides, pads, size, winner, g):
     shape = batch, sizes[0] * strides[0], sizes[1] * strides[1], channels
     top, left = pads[0][0], pads[1][0]
     spread = jnp.stack(rows, 2).reshape(shape)
-    return (spread[:, top : top + size[0], left : left + size[1]],)
+    return spread[:, top : top + size[0], left : left + size[1]]
 
 
-_pool_by_taps.defvjp(_forward, _backward)
+@linear_in({1: _spread})
+def _at_the_winners(winner, x, *, window, strides, pads):
+    """The values of ``x`` at each window's winner."""
+    padded = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
+    out, total = winner.shape[1:3], jnp.zeros(winner.shape, x.dtype)
+    for number in range(window[0] * window[1]):
+        met = tap(padded, *divmod(number, window[1]), out, strides, (1, 1))
+        total = jnp.where(winner == number, met, total)
+    return total
