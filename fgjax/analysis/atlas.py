@@ -195,7 +195,7 @@ def advice(study: Study, model: Mapping[str, Any], trained: Mapping[str, float])
         "object": accuracy(lambda r: r["levels"][last]["object"]) if boxed else float("nan"),
     }
     together = {level: _together(study, level) for level in study.levels}
-    rates = diagnosis.starting_rates(trained, train["embedding"])
+    rates = diagnosis.starting_rates(trained)
     options = diagnosis.unfreezing(together, figures["embedding"], rates)
     options += diagnosis.architecture(figures, model, tuple(study.levels), study.size, rates)
     return {

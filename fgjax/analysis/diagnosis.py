@@ -17,7 +17,8 @@ from fgjax.vocabulary import LEVELS
 
 # Poolings that do not scale their vectors to one length.
 AVERAGES = ("average", "gem")
-# Learning rates: of a head on vectors of length one, of levels that were frozen, of attention.
+# Learning rates: of a head (on vectors of length one, see ``fgjax.finetune.lengths``), of levels
+# that were frozen, of attention.
 HEAD_RATE, LEVEL_RATE, ATTENTION_RATE = 1.0, 0.002, 0.1
 
 
@@ -52,15 +53,9 @@ def recipe(rates: Mapping[str, float]) -> tuple[dict[str, Any], ...]:
     return first, {"name": "tune", "share": 1, "train": {**rates, **lower}, "warmup": 0.1}
 
 
-def starting_rates(
-    trained: Mapping[str, float], embedding: Float[np.ndarray, "n d"]
-) -> dict[str, float]:
-    """The rates of the groups a run trains; where it trains no head, one for what the head reads.
-
-    Gradient descent on a linear head takes the same course whatever the features' length, if the
-    rate times their mean squared length stays the same.
-    """
-    return {"head": HEAD_RATE / float(np.mean(np.sum(embedding**2, axis=1)))} | dict(trained)
+def starting_rates(trained: Mapping[str, float]) -> dict[str, float]:
+    """The rates of the groups a run trains; where it trains no head, a usual one for the head."""
+    return {"head": HEAD_RATE} | dict(trained)
 
 
 def unfreezing(

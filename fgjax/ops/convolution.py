@@ -9,6 +9,7 @@ transposes whole maps for it. The numbers are the same up to rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -171,7 +172,8 @@ def _sum_of_taps(padded, kernel, strides, dilation):
     ]
     narrow = jnp.result_type(padded, kernel)
     wide = jnp.promote_types(narrow, jnp.float32)
-    padded, kernel, total = padded.astype(wide), kernel.astype(wide), 0.0
+    padded, kernel = padded.astype(wide), kernel.astype(wide)
+    total: Any = 0.0
     for i in range(kernel.shape[0]):
         for j in range(kernel.shape[1]):
             total += tap(padded, i, j, out, strides, dilation) * kernel[i, j, 0]

@@ -74,7 +74,8 @@ def _derivative(primitive, place):
 
 def _transposed(cotangent, *arrays, pulls, **_):
     (place,) = (n for n, array in enumerate(arrays) if ad.is_undefined_primal(array))
-    aval, gradients = arrays[place].aval, [None] * len(arrays)
+    aval = arrays[place].aval
+    gradients: list[Any] = [None] * len(arrays)
     if type(cotangent) is ad.Zero:
         gradients[place] = ad.Zero(aval)
     else:

@@ -96,6 +96,7 @@ def _at_the_winners(winner, x, *, window, strides, pads):
     padded = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
     out, total = winner.shape[1:3], jnp.zeros(winner.shape, x.dtype)
     for number in range(window[0] * window[1]):
-        met = tap(padded, *divmod(number, window[1]), out, strides, (1, 1))
+        i, j = divmod(number, window[1])
+        met = tap(padded, i, j, out, strides, (1, 1))
         total = jnp.where(winner == number, met, total)
     return total

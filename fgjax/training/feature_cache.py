@@ -114,7 +114,7 @@ def fill(
             filled[rows, view] = True
             for level, values in maps.items():
                 features[level][rows, view] = values[real]
-    readable = filled.all(axis=1)
+    readable = np.logical_and.reduce(filled, axis=1)
     if folder is not None:
         with replacing(folder / FINISHED) as file:
             np.save(file, readable)
