@@ -59,6 +59,7 @@ def config(photos, pooling):
         c.model.attention = {"name": pooling, "levels": ("conv2",), "maps": 4}
     c.train.epochs = c.train.checkpoint_epochs = c.evaluate.epochs = 16.0
     c.train.ema = None
+    c.train.augment = dict(flip=0.5)
     return c
 
 
