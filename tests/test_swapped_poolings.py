@@ -70,6 +70,8 @@ def test_any_pooling_trains_with_the_schedule_of_another(pooling, photos, tmp_pa
     phases = json.loads((tmp_path / "results.json").read_text())["phases"]
     head, end = (phases[name]["validation"]["top1"] for name in ("head", "tune"))
     said = capsys.readouterr().out
-    assert end >= head - 0.05
+    # A random trunk may lose a few photos when it is tuned; a head too fast for its features loses
+    # most of them.
+    assert end >= head - 0.1
     assert end > 2 / len(KINDS)
     assert "grown" not in said
