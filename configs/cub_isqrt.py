@@ -32,7 +32,8 @@ def get_config(arguments=""):
         pooling={"name": "isqrt_cov", "levels": ("conv5",), "project": 256},
         weights=args["weights"],
     )
-    rates = dict.fromkeys((*LEVELS, "pooling"), 0.0012) | {"head": 0.006}
+    # The head's rate is divided by the mean squared length of the root, 390 for EfficientNet-Lite0.
+    rates = dict.fromkeys((*LEVELS, "pooling"), 0.0012) | {"head": 0.006 * 390}
     c.schedule = (dict(name="all", train=rates, decay=1e-4, shape="constant"),)
     c.train.label_smoothing = 0.0
     c.train.epochs = 100.0

@@ -31,7 +31,8 @@ def get_config(arguments=""):
         pooling={"name": "bilinear_attention", "levels": ("conv5",)},
         weights=args["weights"],
     )
-    rates = dict.fromkeys((*LEVELS, "attention", "head"), 0.001)
+    # The pooled vector has length 100, by whose square the head's rate is divided: 0.001 as well.
+    rates = dict.fromkeys((*LEVELS, "attention"), 0.001) | {"head": 0.001 * 100**2}
     c.schedule = (dict(name="all", train=rates, decay=1e-5),)
     c.train.objective = {"name": "wsdan"}
     c.train.label_smoothing = 0.0

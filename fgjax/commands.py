@@ -56,7 +56,7 @@ def _train(config: Config, where: Path) -> dict[str, Any]:
     mesh = parallel.make_mesh(config.train.devices)
     apply = scoring.compiled_scores(model, config.evaluate.views, mesh)
     score = _phase_scores(config, model, data, apply, where)
-    run = plan.build(config, model, data, state, where, score, recorded)
+    run = plan.build(config, model, data, state, where, score, recorded, rich.print)
     _print_schedule(run, state)
     state = _run(run, state, where, final)
 

@@ -6,6 +6,7 @@ Data, model and schedule meet here: ``fgjax.training`` itself knows functions an
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict as Config
 
-from fgjax import cost, trunk
+from fgjax import cost, head_rate, trunk
 from fgjax.data import DataBundle, augment, pipeline
 from fgjax.errors import UserError
 from fgjax.experiment import Model
@@ -122,6 +123,7 @@ def build(
     workdir: Path,
     score: Any,
     recorded: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> loop.Plan:
     """The whole run.
 
@@ -133,6 +135,7 @@ def build(
         workdir: folder of the run.
         score: (phase, state) -> validation metrics or None.
         recorded: what the checkpoint says that the run goes on from; its schedule is followed.
+        say: is told at which rate the head trains, where its features decide it.
 
     Raises:
         UserError: a schedule, batch size or option that does not fit.
@@ -143,6 +146,11 @@ def build(
     count, settings = len(train), step_settings(config, model, data, state)
     assignment = groups.assign(state.params, config.train.groups)
     batches = trunk.batches(config, model, assignment, train, workdir, mesh)
+    phases = _phases(config, assignment, count, recorded)
+    if recorded is None:
+        phases = head_rate.resolved(
+            config, model, state.variables, train, phases, assignment, mesh, say
+        )
     compiled = partial(parallel.compile_step, mode=config.train.parallel, mesh=mesh)
 
     def compile_phase(phase, state):
@@ -155,7 +163,7 @@ def build(
             yield jax.device_get(gradients(state, batch))
 
     return loop.Plan(
-        phases=_phases(config, assignment, count, recorded),
+        phases=phases,
         compile=compile_phase,
         batches=batches,
         measure=measure,
@@ -169,6 +177,7 @@ def build(
         score_every=epoch_steps(config, count, config.evaluate.epochs),
         save_every=epoch_steps(config, count, config.train.checkpoint_epochs),
         log_every=config.train.log_steps,
+        chance=math.log(len(data.info.classes)),
         plateau=loop.Plateau(**recorded["plateau"]) if recorded else loop.Plateau(),
         unscored=bool(recorded and recorded.get("unscored")),
         meta={"seed": config.seed},
@@ -195,13 +204,22 @@ def check_splits(config: Config, data: DataBundle) -> None:
 
 
 def check_batch(config: Config, mesh: Any) -> None:
-    """Raises UserError unless devices and accumulation divide the batch."""
+    """Raises UserError unless devices, accumulation and pairs of examples divide the batch."""
     parallel.check_batch_size(config.data.batch_size, mesh)
     if config.data.batch_size % (config.train.accumulate * mesh.size):
         raise UserError(
             f"data.batch_size {config.data.batch_size} cannot be divided into train.accumulate="
             f"{config.train.accumulate} parts on {mesh.size} devices; change one of them"
         )
+    # Under jit the batch is one whole, on however many devices.
+    devices = mesh.size if config.train.parallel == "pmap" else 1
+    mixing = [name for name in ("mixup", "cutmix") if config.train.augment.get(name)]
+    random = any(phase.get("views") is None for phase in config.schedule)
+    size, objective = config.data.batch_size, config.train.objective.name
+    # Images are mixed before the batch is divided into parts, losses are taken of each part.
+    inputs.check_pairs(size, devices, 1, " and ".join(mixing) if random else "")
+    paired = objective if objective == "pairwise_confusion" else ""
+    inputs.check_pairs(size, devices, config.train.accumulate, paired)
 
 
 def _phases(config, assignment, count, recorded):

@@ -126,7 +126,7 @@ def _copied(state: TrainState) -> dict[str, Any]:
     return variables(params, batch_stats, constants)
 
 
-def _stored(config, model, source, workdir, mesh, phase, state, start) -> feature_cache.Features:
+def _stored(config, model, source, workdir, mesh, phase, state, start) -> feature_cache.Stored:
     """The features of a phase, filled now or found on disk."""
     folder = None
     if _on_disk(config, model, len(source), phase, state, start):

@@ -42,27 +42,30 @@ def row(rates, views=("center", "flip"), evaluate=("center",), **parts):
     }
 
 
+# Mean squared lengths, at the start, of what the head reads where the pooling does not normalise. A
+# run divides the head's rate by them: the products below are rates for features of length one.
+LATE, MIDDLE, PYRAMID, BY_PARTS = 1100, 2240, 14300, 100
 ATTENTION = {"merge": COLUMN, "attention": PARTS, "pooling": BY_PART}
 ROWS = {
-    "late features, average": row({"head": 0.01}),
+    "late features, average": row({"head": 0.01 * LATE}),
     "bilinear": row({"head": 1.0}, pooling=COMPACT),
     "middle levels, average": row(
-        {"head": 0.01}, pooling={"name": "average", "levels": ("conv3", "conv4", "conv5")}
+        {"head": 0.01 * MIDDLE}, pooling={"name": "average", "levels": ("conv3", "conv4", "conv5")}
     ),
     "middle levels, bilinear": row(
         {"head": 1.0}, merge=COLUMN, pooling=COMPACT | {"levels": ("conv4",)}
     ),
     "FPN, average": row(
-        {"merge": 0.1, "head": 0.1},
+        {"merge": 0.1, "head": 0.1 * PYRAMID},
         merge=FPN,
         pooling={"name": "average", "levels": ("conv3", "conv4", "conv5")},
     ),
     "FPN, bilinear": row(
         {"merge": 0.1, "head": 1.0}, merge=FPN, pooling=COMPACT | {"levels": ("conv4",)}
     ),
-    "part attention": row({"attention": 0.1, "head": 0.03}, **ATTENTION),
+    "part attention": row({"attention": 0.1, "head": 0.03 * BY_PARTS}, **ATTENTION),
     "attention crop": row(
-        {"attention": 0.1, "head": 0.03},
+        {"attention": 0.1, "head": 0.03 * BY_PARTS},
         views=None,
         evaluate=("center", "attention"),
         **ATTENTION,

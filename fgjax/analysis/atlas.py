@@ -202,7 +202,7 @@ def advice(study: Study, model: Mapping[str, Any], trained: Mapping[str, float])
     """
     figures = _figures(study)
     together = {level: _together(study, level) for level in study.levels}
-    rates = diagnosis.starting_rates(trained, study.train["embedding"])
+    rates = diagnosis.starting_rates(trained)
     options = diagnosis.unfreezing(together, figures["embedding"], rates)
     options += diagnosis.architecture(figures, model, tuple(study.levels), study.size, rates)
     return {

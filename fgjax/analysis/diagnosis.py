@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from fgjax.analysis.words import percent
 from fgjax.vocabulary import LEVELS
 
 # First-order poolings: a run that has one of them can gain by second-order pooling.
 AVERAGES = ("average", "gem")
-# Learning rates of plain gradient descent that suit short trainings: of a linear head on vectors
-# of length one, of levels that were frozen so far, of a new attention module.
+# Learning rates of plain gradient descent that suit short trainings: of a linear head (on vectors
+# of length one, see ``fgjax.finetune.lengths``), of levels that were frozen so far, of a new
+# attention module.
 HEAD_RATE, LEVEL_RATE, ATTENTION_RATE = 1.0, 0.002, 0.1
 
 
@@ -59,19 +59,13 @@ def recipe(rates: Mapping[str, float]) -> tuple[dict[str, Any], ...]:
     return first, {"name": "tune", "share": 1, "train": {**rates, **lower}, "warmup": 0.1}
 
 
-def starting_rates(
-    trained: Mapping[str, float], embedding: Float[np.ndarray, "n d"]
-) -> dict[str, float]:
-    """The rates of the groups that a run trains, and one for the head where it trains none.
-
-    Gradient descent on a linear head takes the same course on features of any length, if the rate
-    times the mean squared length stays the same; :data:`HEAD_RATE` is meant for length one.
+def starting_rates(trained: Mapping[str, float]) -> dict[str, float]:
+    """The rates of the groups that a run trains, and a usual one for the head where it trains none.
 
     Args:
         trained: learning rate of each group that the run trains.
-        embedding: what the head reads.
     """
-    return {"head": HEAD_RATE / float(np.mean(np.sum(embedding**2, axis=1)))} | dict(trained)
+    return {"head": HEAD_RATE} | dict(trained)
 
 
 def unfreezing(

@@ -21,6 +21,9 @@ LUMA = (0.299, 0.587, 0.114)
 _TO_YIQ = np.array([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
 _TO_RGB = np.linalg.inv(_TO_YIQ)
 
+# Folded into an example's key for mixing; a split of the key into parts folds in 0, 1, 2, 3.
+_MIXING = 0x6D6978
+
 _METHODS = {"bilinear": "linear", "bicubic": "cubic"}
 
 
@@ -213,7 +216,9 @@ def _inside(corner, sides, size):
 
 def _mixing(key, settings, size):
     """Per pixel, the weight of the image itself: the same everywhere, or 0 in a rectangle."""
-    mixup_key, cutmix_key, place_key, coin_key = jax.random.split(key, 4)
+    # ``apply`` splits the same key: without a number of its own, the jitter's draws came again.
+    own = jax.random.fold_in(key, _MIXING)
+    mixup_key, cutmix_key, place_key, coin_key = jax.random.split(own, 4)
     mixup = jax.random.beta(mixup_key, *(settings.mixup,) * 2) if settings.mixup else 0.0
     if not settings.cutmix:
         return jnp.full((size, size), mixup), mixup

@@ -39,12 +39,39 @@ def sgd(momentum: float = 0.9, nesterov: bool = False) -> Optimizer:
 def adamw(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     """AdamW (Loshchilov & Hutter 2019); weight decay is decoupled."""
     return lambda decay: optax.chain(
-        optax.scale_by_adam(b1=b1, b2=b2, eps=eps),
+        _adam_by_leaf(optax.scale_by_adam(b1=b1, b2=b2, eps=eps)),
         optax.add_decayed_weights(decay, mask=kernels),
     )
 
 
+def _adam_by_leaf(adam: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Adam with a count of steps for each leaf, over flat {path: leaf} dictionaries.
+
+    The count says how far the moments have come from the zeros that they began with. A leaf that
+    starts later than its group (batch norm that a phase turns on) has moments younger than the
+    group's: by the group's count its first steps would be several times too long.
+    """
+
+    def init(leaves):
+        state = adam.init(leaves)
+        return state._replace(count=dict.fromkeys(leaves, state.count))
+
+    def update(gradients, state, leaves=None):
+        del leaves
+        each = {
+            path: adam.update(g, type(state)(*(part[path] for part in state)))
+            for path, g in gradients.items()
+        }
+        moved = {path: direction for path, (direction, _) in each.items()}
+        parts = zip(*(after for _, after in each.values()), strict=True)
+        return moved, type(state)(*(dict(zip(each, part, strict=True)) for part in parts))
+
+    return optax.GradientTransformation(init, update)
+
+
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": sgd, "adamw": adamw}
+# Whose steps are as long as the gradient; Adam's do not depend on its length.
+PROPORTIONAL = ("sgd",)
 
 
 def create(name: str, **options) -> Optimizer:
@@ -103,8 +130,18 @@ def enter_phase(
         held: {group: {path: leaf}} of :func:`held_leaves`.
     """
     return {
-        group: carry_over(opt_state.get(group), optimizer(0.0).init(leaves))
+        group: carry_over(_counted(opt_state.get(group)), optimizer(0.0).init(leaves))
         for group, leaves in held.items()
+    }
+
+
+def _counted(state: Any) -> dict[str, Any]:
+    """A group's state by path, with Adam's count for every leaf, as older runs did not save it."""
+    found = trees.by_path(state)
+    return found | {
+        path.replace("/mu/", "/count/", 1): found[f"{path.partition('/mu/')[0]}/count"]
+        for path in found
+        if f"{path.partition('/mu/')[0]}/count" in found
     }
 
 

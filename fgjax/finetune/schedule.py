@@ -15,6 +15,10 @@ the phase's, ``decay``, ``shape``, ``warmup``, ``clock`` and ``bn``: "frozen", "
 any of the switches affine, batch and update joined by "+". If ``bn`` is not given, the backbone's
 levels keep their pretrained statistics and newly made parts train theirs.
 
+The head's rate is that for features of length one. Where a pooling gives others, a run with SGD and
+a linear head divides it by their mean squared length, so that one schedule suits every pooling; see
+``fgjax.finetune.lengths``.
+
 ``clock`` says which steps the rate's curve spans, its warm-up (a share of the curve) and then its
 shape: those of the "phase", those since the group's "unfreeze" (the phases without a gap in which
 it trains), or those of the whole "run".

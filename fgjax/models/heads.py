@@ -40,6 +40,9 @@ class Head(nn.Module):
     dropout: float = 0.0
     expand: nn.Module | None = None
 
+    # Whether the scores are weights times the vector as it is: their gradient is as long as that.
+    linear = False
+
     def stem(self, maps: Maps, ctx: Context) -> Maps:
         """The maps as the pooling is to see them."""
         if self.expand is None:
@@ -72,6 +75,8 @@ class Linear(Head):
     """``pooled @ kernel + bias``, zero at the start: every class is equally likely."""
 
     use_bias: bool = True
+
+    linear = True
 
     @nn.compact
     def tensors(self, d: int) -> tuple[Float[Array, "d k"], Float[Array, " k"] | float]:

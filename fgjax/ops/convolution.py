@@ -8,13 +8,15 @@ transposes whole maps for it. The numbers are the same up to rounding.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+from fgjax.ops.linear import linear_in
 
 Pair = tuple[int, int]
 Padding = str | int | tuple[Pair, Pair]
@@ -53,10 +55,11 @@ def convolve(
     if jax.default_backend() == "cpu":
         if window == (1, 1) and groups == 1 and pads == ((0, 0), (0, 0)):
             return pointwise(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+        geometry = {"strides": strides, "pads": pads, "dilation": dilation}
         if groups == x.shape[-1] == kernel.shape[-1]:
-            return depthwise(x, kernel, strides, pads, dilation)
+            return depthwise(x, kernel, **geometry)
         if groups == 1:
-            return dense(x, kernel, strides, pads, dilation)
+            return dense(x, kernel, **geometry)
     return _library(x, kernel, strides, pads, dilation, groups)
 
 
@@ -67,23 +70,19 @@ def _library(x, kernel, strides, pads, dilation, groups=1):
     )  # fmt: skip
 
 
-@jax.custom_vjp
+def _pointwise_input_gradient(g, x, kernel):
+    return (g @ kernel.T).astype(x.dtype)
+
+
+def _pointwise_kernel_gradient(g, x, kernel):
+    rows, against = (a.reshape(-1, a.shape[-1]) for a in (x, g))
+    return _sum_of_products(rows, against).astype(kernel.dtype)
+
+
+@linear_in({0: _pointwise_input_gradient, 1: _pointwise_kernel_gradient})
 def pointwise(x: Float[Array, "b h w i"], kernel: Float[Array, "i o"]) -> Float[Array, "b h w o"]:
     """1×1 convolution: a matrix product over the last axis."""
     return x @ kernel
-
-
-def _pointwise_forward(x, kernel):
-    return x @ kernel, (x, kernel)
-
-
-def _pointwise_backward(residuals, g):
-    x, kernel = residuals
-    rows, against = (a.reshape(-1, a.shape[-1]) for a in (x, g))
-    return g @ kernel.T, _sum_of_products(rows, against).astype(kernel.dtype)
-
-
-pointwise.defvjp(_pointwise_forward, _pointwise_backward)
 
 
 def _sum_of_products(a: Float[Array, "n i"], b: Float[Array, "n o"]) -> Float[Array, "i o"]:
@@ -99,10 +98,22 @@ def _sum_of_products(a: Float[Array, "n i"], b: Float[Array, "n o"]) -> Float[Ar
     return jnp.matmul(a.T, b, preferred_element_type=dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _dense_input_gradient(g, x, kernel, *, strides, pads, dilation):
+    def forward(x):
+        return _library(x, kernel, strides, pads, dilation)
+
+    return jax.linear_transpose(forward, x)(g)[0]
+
+
+def _dense_kernel_gradient(g, x, kernel, *, strides, pads, dilation):
+    return _product_with_taps(_pad(x, pads), g, kernel, strides, dilation)
+
+
+@linear_in({0: _dense_input_gradient, 1: _dense_kernel_gradient})
 def dense(
     x: Float[Array, "b h w i"],
     kernel: Float[Array, "kh kw i o"],
+    *,
     strides: Pair,
     pads: tuple[Pair, Pair],
     dilation: Pair,
@@ -111,17 +122,7 @@ def dense(
     return _library(x, kernel, strides, pads, dilation)
 
 
-def _dense_forward(x, kernel, strides, pads, dilation):
-    return dense(x, kernel, strides, pads, dilation), (x, kernel)
-
-
-def _dense_backward(strides, pads, dilation, residuals, g):
-    x, kernel = residuals
-    _, pull = jax.vjp(lambda x: _library(x, kernel, strides, pads, dilation), x)
-    return *pull(g), _dense_kernel_gradient(_pad(x, pads), g, kernel, strides, dilation)
-
-
-def _dense_kernel_gradient(padded, g, kernel, strides, dilation):
+def _product_with_taps(padded, g, kernel, strides, dilation):
     """Block by block: what each tap meets, side by side, then one matrix product with ``g``.
 
     A block is a band of an image or a few whole images: so small that its copies stay in the cache,
@@ -157,38 +158,26 @@ def _divisor(number, limit):
     return max(d for d in range(1, number + 1) if number % d == 0 and d <= max(limit, 1))
 
 
-dense.defvjp(_dense_forward, _dense_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def depthwise(
-    x: Float[Array, "b h w c"],
-    kernel: Float[Array, "kh kw 1 c"],
-    strides: Pair,
-    pads: tuple[Pair, Pair],
-    dilation: Pair,
-) -> Float[Array, "b hh ww c"]:
-    """Depthwise convolution as one pass: each tap's strided slice times that tap's weights."""
-    return _sum_of_taps(_pad(x, pads), kernel, strides, dilation)
-
-
 def _pad(x, pads):
     return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
 
 
 def _sum_of_taps(padded, kernel, strides, dilation):
-    """What a "VALID" depthwise convolution gives."""
+    """What a "VALID" depthwise convolution gives, added up in float32 at least."""
     out = [
         (size - (k - 1) * d - 1) // s + 1
         for size, k, s, d in zip(
             padded.shape[1:3], kernel.shape[:2], strides, dilation, strict=True
         )
     ]
-    total = 0.0
+    narrow = jnp.result_type(padded, kernel)
+    wide = jnp.promote_types(narrow, jnp.float32)
+    padded, kernel = padded.astype(wide), kernel.astype(wide)
+    total: Any = 0.0
     for i in range(kernel.shape[0]):
         for j in range(kernel.shape[1]):
             total += tap(padded, i, j, out, strides, dilation) * kernel[i, j, 0]
-    return total
+    return total.astype(narrow)
 
 
 def tap(padded, i, j, out, strides, dilation):
@@ -199,36 +188,25 @@ def tap(padded, i, j, out, strides, dilation):
     return padded[..., top : bottom : strides[0], left : right : strides[1], :]
 
 
-def _depthwise_forward(x, kernel, strides, pads, dilation):
-    return depthwise(x, kernel, strides, pads, dilation), (x, kernel)
-
-
-def _depthwise_backward(strides, pads, dilation, residuals, g):
-    x, kernel = residuals
-    return (
-        _depthwise_input_gradient(g, kernel, x.shape, strides, pads, dilation),
-        _depthwise_kernel_gradient(_pad(x, pads), g, kernel, strides, dilation),
-    )
-
-
-def _depthwise_input_gradient(g, kernel, shape, strides, pads, dilation):
+def _depthwise_input_gradient(g, x, kernel, *, strides, pads, dilation):
     """The flipped kernel slides over the gradient, spread by the stride."""
     config = []
     for axis in (0, 1):
         extent = (kernel.shape[axis] - 1) * dilation[axis]
         before = extent - pads[axis][0]
         spread = (g.shape[1 + axis] - 1) * strides[axis] + 1
-        config.append((before, shape[1 + axis] + extent - spread - before, strides[axis] - 1))
+        config.append((before, x.shape[1 + axis] + extent - spread - before, strides[axis] - 1))
     spread = lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *config, (0, 0, 0)))
-    return _sum_of_taps(spread, kernel[::-1, ::-1], (1, 1), dilation)
+    return _sum_of_taps(spread, kernel[::-1, ::-1], (1, 1), dilation).astype(x.dtype)
 
 
-def _depthwise_kernel_gradient(padded, g, kernel, strides, dilation):
+def _depthwise_kernel_gradient(g, x, kernel, *, strides, pads, dilation):
     """Row by row, each tap's products kept apart by image and column until the end.
 
     Elementwise sums are what XLA:CPU vectorises; a plain sum over batch, height and width of each
     tap's product is an order of magnitude slower.
     """
+    padded = _pad(x, pads)
     kh, kw, _, channels = kernel.shape
     batch, height, width, _ = g.shape
     reach = (kh - 1) * dilation[0] + 1
@@ -248,4 +226,14 @@ def _depthwise_kernel_gradient(padded, g, kernel, strides, dilation):
     return jnp.concatenate(sums).reshape(kernel.shape).astype(kernel.dtype)
 
 
-depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+@linear_in({0: _depthwise_input_gradient, 1: _depthwise_kernel_gradient})
+def depthwise(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw 1 c"],
+    *,
+    strides: Pair,
+    pads: tuple[Pair, Pair],
+    dilation: Pair,
+) -> Float[Array, "b hh ww c"]:
+    """Depthwise convolution as one pass: each tap's strided slice times that tap's weights."""
+    return _sum_of_taps(_pad(x, pads), kernel, strides, dilation)

@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int16
 
 from fgjax.ops.convolution import Pair, tap
+from fgjax.ops.linear import linear_in
 
 Pads = tuple[Pair, Pair]
 
@@ -31,7 +32,7 @@ def max_pool(
         pads: locations added (top, bottom) and (left, right); they never hold the maximum.
     """
     if jax.default_backend() == "cpu":
-        return _pool_by_taps(x, window, strides, pads, x.shape[1:3])
+        return _pool_by_taps(x, window, strides, pads)
     return _pool(x, window, strides, pads)
 
 
@@ -43,23 +44,18 @@ def _pool(
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def _pool_by_taps(
-    x: Float[Array, "b h w c"], window: Pair, strides: Pair, pads: Pads, size: Pair
-) -> Float[Array, "b hh ww c"]:
-    """:func:`_pool` with a gradient of its own; ``size`` is that of x, for the backward pass."""
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+def _pool_by_taps(x, window, strides, pads):
     return _pool(x, window, strides, pads)
 
 
-def _forward(
-    x: Float[Array, "b h w c"], window: Pair, strides: Pair, pads: Pads, size: Pair
-) -> tuple[Float[Array, "b hh ww c"], Int16[Array, "b hh ww c"]]:
+@_pool_by_taps.defjvp
+def _along_the_winners(window, strides, pads, primals, tangents):
+    (x,), (dx,) = primals, tangents
     y = _pool(x, window, strides, pads)
-    out = y.shape[1], y.shape[2]
-    # In a loop over images, because outside of a loop the compiler merges this with the backward
-    # pass and finds the winners anew for each tap.
-    find = functools.partial(_winner, window=window, strides=strides, pads=pads, out=out)
-    return y, lax.map(find, x)
+    # A loop over images, because outside of one the compiler finds the winners anew for each tap.
+    find = functools.partial(_winner, window=window, strides=strides, pads=pads, out=y.shape[1:3])
+    return y, _at_the_winners(lax.map(find, x), dx, window=window, strides=strides, pads=pads)
 
 
 def _winner(
@@ -77,20 +73,22 @@ def _winner(
     return winner
 
 
-def _backward(
+def _spread(
+    g: Float[Array, "b hh ww c"],
+    winner: Int16[Array, "b hh ww c"],
+    x: Float[Array, "b h w c"],
+    *,
     window: Pair,
     strides: Pair,
     pads: Pads,
-    size: Pair,
-    winner: Int16[Array, "b hh ww c"],
-    g: Float[Array, "b hh ww c"],
-) -> tuple[Float[Array, "b h w c"]]:
+) -> Float[Array, "b h w c"]:
     """Each window's gradient goes to the pixel under its winning tap.
 
     Pixels are treated in phases: a phase is all pixels whose coordinates leave the same remainder
     when divided by the strides. Within a phase the same taps meet every pixel, and neighboring
     windows lie one pixel of the phase apart, so that shifts and sums are all it takes.
     """
+    size = x.shape[1:3]
     batch, *out, channels = g.shape
     # Of a phase: enough for the padded image and for every window, whichever reaches farther.
     sizes = [
@@ -116,7 +114,16 @@ def _backward(
     shape = batch, sizes[0] * strides[0], sizes[1] * strides[1], channels
     top, left = pads[0][0], pads[1][0]
     spread = jnp.stack(rows, 2).reshape(shape)
-    return (spread[:, top : top + size[0], left : left + size[1]],)
+    return spread[:, top : top + size[0], left : left + size[1]]
 
 
-_pool_by_taps.defvjp(_forward, _backward)
+@linear_in({1: _spread})
+def _at_the_winners(winner, x, *, window, strides, pads):
+    """The values of ``x`` at each window's winner."""
+    padded = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
+    out, total = winner.shape[1:3], jnp.zeros(winner.shape, x.dtype)
+    for number in range(window[0] * window[1]):
+        i, j = divmod(number, window[1])
+        met = tap(padded, i, j, out, strides, (1, 1))
+        total = jnp.where(winner == number, met, total)
+    return total

@@ -25,6 +25,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from fgjax.ops.gram import check_maps, gram
+from fgjax.ops.linear import linear_in
 
 
 class TensorSketch(NamedTuple):
@@ -180,7 +181,7 @@ def _members(buckets: Int[np.ndarray, " m"], d: int) -> Int[np.ndarray, "l d"]:
     return members
 
 
-@jax.custom_vjp
+@linear_in({0: lambda g, _, *tables: _bucket_read(g, *tables)})
 def _bucket_sum(
     x: Float[Array, "*b m"], buckets: Int[Array, " m"], members: Int[Array, "l d"]
 ) -> Float[Array, "*b d"]:
@@ -199,19 +200,9 @@ def _bucket_sum(
     return jax.lax.fori_loop(0, members.shape[0], add, zero)
 
 
-@jax.custom_vjp
+@linear_in({0: lambda g, _, *tables: _bucket_sum(g, *tables)})
 def _bucket_read(
     z: Float[Array, "*b d"], buckets: Int[Array, " m"], members: Int[Array, "l d"]
 ) -> Float[Array, "*b m"]:
     """For each entry, the value of the bucket that it falls into."""
     return jnp.take(z, buckets, axis=-1, mode="clip")
-
-
-_bucket_sum.defvjp(
-    lambda x, buckets, members: (_bucket_sum(x, buckets, members), (buckets, members)),
-    lambda tables, cotangent: (_bucket_read(cotangent, *tables), None, None),
-)
-_bucket_read.defvjp(
-    lambda z, buckets, members: (_bucket_read(z, buckets, members), (buckets, members)),
-    lambda tables, cotangent: (_bucket_sum(cotangent, *tables), None, None),
-)

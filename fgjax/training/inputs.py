@@ -9,10 +9,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from fgjax.data import augment, pipeline
 from fgjax.data.source import Source
+from fgjax.errors import UserError
 from fgjax.evaluation.views import cut
 from fgjax.ops import losses
 from fgjax.preprocessing import Preprocessing
@@ -101,7 +102,7 @@ def feature_batches(
 
 
 def cached_batches(
-    features: feature_cache.Features,
+    stored: feature_cache.Stored,
     source: Source,
     start: int,
     *,
@@ -110,28 +111,52 @@ def cached_batches(
     batch_size: int,
     sampling: str,
 ) -> Iterator[Batch]:
-    """The same batches from stored features; no image is read."""
+    """The same batches from stored features; no image is read.
+
+    Raises:
+        UserError: none of the images could be read when the features were stored.
+    """
     order = functools.lru_cache(maxsize=4)(
         functools.partial(pipeline.epoch_order, source.labels, sampling, seed)
     )
-    instead = _next_readable(source)
+    instead = _next_readable(stored.readable)
     for step in itertools.count(start):
         positions = np.arange(step * batch_size, (step + 1) * batch_size)
         places = zip(*np.divmod(positions, len(source)), strict=True)
         index = instead[[order(int(epoch))[place] for epoch, place in places]]
         view = feature_cache.choose_views(seed, step, batch_size, views)
         yield {
-            "features": feature_cache.gather(features, index, view),
+            "features": feature_cache.gather(stored.maps, index, view),
             "label": source.labels[index].astype(np.int32),
             "mask": np.ones(batch_size, np.float32),
         }
 
 
-def _next_readable(source: Source) -> Int[np.ndarray, " n"]:
+def _next_readable(readable: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """Each example, or the next one that can be read where a broken one is skipped."""
-    readable = np.flatnonzero([name not in source.broken for name in source.names])
-    following = np.searchsorted(readable, np.arange(len(source)))
-    return readable[following % len(readable)]
+    places = np.flatnonzero(readable)
+    if not len(places):
+        raise UserError(f"none of the {len(readable)} images can be read; check data.dir")
+    following = np.searchsorted(places, np.arange(len(readable)))
+    return places[following % len(places)]
+
+
+def check_pairs(batch_size: int, devices: int, accumulate: int, uses_pairs: str) -> None:
+    """Raises UserError where a part of a batch is odd, so that an example has no neighbour.
+
+    Args:
+        batch_size: examples of a step.
+        devices: number of devices that divide them.
+        accumulate: number of parts in which each device's share is processed.
+        uses_pairs: what takes neighbours in pairs, in words; "" if nothing does.
+    """
+    parts = devices * accumulate
+    if uses_pairs and batch_size % (2 * parts):
+        each = f", 2 for each of {parts} parts" if parts > 1 else ""
+        raise UserError(
+            f"data.batch_size is {batch_size}, and {uses_pairs} takes examples in pairs; choose a "
+            f"multiple of {2 * parts}{each}"
+        )
 
 
 def prefetch(batches: Iterator[Batch], put: Callable[[Batch], Any], ahead: int = 2) -> Iterator:

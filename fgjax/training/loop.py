@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from fgjax.errors import Interrupted, UserError
+from fgjax.errors import Interrupted
 from fgjax.finetune import automatic, groups, intervals
 from fgjax.finetune.intervals import Phase
 from fgjax.finetune.optimizer import Optimizer, enter_phase, held_leaves, trained_leaves
-from fgjax.training import checkpoints, outcomes, parallel, restoring
+from fgjax.training import checkpoints, divergence, outcomes, parallel, restoring
 from fgjax.training.state import TrainState
 
 Metrics = Mapping[str, float]
@@ -49,6 +49,7 @@ class Plan:
         score_every: steps between scores.
         save_every: steps between checkpoints.
         log_every: steps between log lines.
+        chance: loss of a network that knows nothing; see ``fgjax.training.divergence``.
         plateau: best score and scores since, of the phase in which the run goes on.
         unscored: the run goes on from a checkpoint that is still to be scored.
         meta: what every checkpoint records about the run.
@@ -68,6 +69,7 @@ class Plan:
     score_every: int
     save_every: int
     log_every: int
+    chance: float
     plateau: Plateau
     unscored: bool
     meta: Mapping[str, Any]
@@ -114,6 +116,7 @@ def run(plan: Plan, state: TrainState, manager: Any, watch: Watch) -> TrainState
     if plan.unscored:
         plan = outcomes.scored_first(plan, state, watch)
     phases, following = list(plan.phases), None
+    watch = divergence.watched(watch, plan.chance, plan.log_every)
     with parallel.background("compile") as compiler:
         for index in range(len(phases)):
             if int(state.step) >= phases[index].stop:
@@ -208,13 +211,7 @@ def _report(plan, phase, pending, watch):
         return
     number, metrics = pending
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    for name in ("loss", "gradient_norm"):
-        if not math.isfinite(values[name]):
-            raise UserError(
-                f"the {name.replace('_', ' ')} is {values[name]} at step {number} (phase "
-                f"{phase.name!r}); training stopped and the last good checkpoint is kept: lower "
-                "the rates of this phase, or set train.clip_norm, and start in a new workdir"
-            )
+    divergence.check_finite(phase, number, values)
     watch.progress(phase, number, values)
     if number % plan.log_every == 0 or number == phase.stop:
         watch.log(number, {"phase": phase.name, **values})

@@ -213,7 +213,8 @@ def test_mixing_with_the_neighbour_conserves_the_labels(mixable, settings):
     # The image holds as much of either as the target says.
     expected = weight * own * 3 + (1 - weight) * (own ^ 1) * 3
     np.testing.assert_allclose(images.mean((1, 2, 3)), expected, atol=1e-3)
-    assert len(np.unique(weight.round(4))) > 40
+    # A rectangle of whole pixels has some forty different sizes.
+    assert len(np.unique(weight.round(4))) > 30
 
 
 def test_mixup_is_the_same_everywhere_and_cutmix_is_not(mixable):

@@ -112,25 +112,21 @@ def _rate(interval, step):
 
 
 def _reference(case):
-    """One optimiser a leaf, written out in float64; Adam counts a group's steps."""
+    """One optimiser a leaf, written out in float64; Adam counts each leaf's steps."""
     leaves = {path: np.float64(x) for path, x in groups.flatten(case.params).items()}
     first = {path: np.zeros_like(x) for path, x in leaves.items()}
     second = {path: np.zeros_like(x) for path, x in leaves.items()}
-    counts = dict.fromkeys(NAMES, 0)
+    counts = dict.fromkeys(leaves, 0)
     for phase in case.phases:
         for step in range(phase.start, phase.stop):
             given = groups.flatten(case.gradients(step))
             for interval in phase.intervals:
-                counts[interval.group] += 1
                 for path in leaves:
                     frozen_bn = path in case.batch_norm and interval.bn == "frozen"
                     if case.assignment[path] != interval.group or frozen_bn:
                         continue
-                    g, rate, n = (
-                        np.float64(given[path]),
-                        _rate(interval, step),
-                        counts[interval.group],
-                    )
+                    counts[path] += 1
+                    g, rate, n = np.float64(given[path]), _rate(interval, step), counts[path]
                     decayed = interval.decay * leaves[path] * (leaves[path].ndim > 1)
                     if case.sgd:
                         first[path] = 0.8 * first[path] + g + decayed

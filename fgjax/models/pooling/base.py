@@ -67,6 +67,11 @@ class Pooling(nn.Module):
         return self.attend
 
     @property
+    def unit_length(self) -> bool:
+        """Whether every stretch of the vector has length one, whatever the features' size."""
+        return False
+
+    @property
     def gives_gram(self) -> bool:
         """Whether the vector is a square Gram matrix, row by row."""
         return False
@@ -143,6 +148,11 @@ class NormalizedPooling(Pooling):
     normalize: tuple[str, ...] = ("signed_sqrt", "l2")
     exponent: float = 0.5
     delta: float = 0.0
+
+    @property
+    def unit_length(self) -> bool:
+        """See :class:`Pooling`."""
+        return self.normalize[-1:] == ("l2",)
 
     def validate(self) -> None:
         """See :class:`Pooling`."""

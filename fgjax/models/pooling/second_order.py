@@ -227,6 +227,11 @@ class BilinearAttention(NormalizedPooling):
 
     reads_attention = True
 
+    @property
+    def unit_length(self) -> bool:
+        """See :class:`Pooling`."""
+        return super().unit_length and self.scale == 1
+
     def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
         """See :class:`Pooling`."""
         return [
