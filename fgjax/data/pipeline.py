@@ -75,9 +75,9 @@ def train_batches(
 
     def row(position: int) -> Batch:
         epoch, place = divmod(position, len(source))
-        index, (image, scale) = _readable(source, int(order(epoch)[place]), canvas, interpolation)
+        index, (image, affine) = _readable(source, int(order(epoch)[place]), canvas, interpolation)
         where = np.random.default_rng((seed, 1, position)).random() if crop == "random" else 0.5
-        return _row(source, index, *_square(image, scale, canvas, where))
+        return _row(source, index, *_cut(image, affine, canvas, where))
 
     positions = grain.MapDataset.range(start * batch_size, _ENDLESS)
     return _iterate(positions.map(row).batch(batch_size), workers)
@@ -113,14 +113,14 @@ def eval_batches(
     def row(position: int) -> Batch:
         index = min(position, len(source) - 1)
         try:
-            image, scale = source.resized(index, canvas, interpolation)
+            image, affine = source.resized(index, canvas, interpolation)
         except BrokenImageError as error:
             if not source.skip_broken:
                 raise
             source.report_broken(index, error)
             black, identity = np.zeros((image_size,) * 2 + (3,), np.uint8), (1, 1, 0, 0)
             return _row(source, index, black, np.array(identity, np.float32), mask=0)
-        square = _square(image, scale, image_size, 0.5)
+        square = _cut(image, affine, image_size, 0.5)
         return _row(source, index, *square, mask=position < len(source))
 
     count = -(-len(source) // batch_size) * batch_size
@@ -176,6 +176,15 @@ def _readable(source: Source, index: int, canvas: int, interpolation: str) -> tu
                 raise
             source.report_broken(candidate, error)
     raise UserError(f"None of the {len(source)} images can be read; check data.dir.")
+
+
+def _cut(
+    image: UInt8[np.ndarray, "h w 3"], affine: Float[np.ndarray, " 4"], size: int, where: float
+) -> tuple[UInt8[np.ndarray, "s s 3"], Float[np.ndarray, " 4"]]:
+    """The square of an image to which ``affine`` leads, and the map onto the square."""
+    square, onto = _square(image, affine[:2], size, where)
+    onto[2:] += affine[2:]
+    return square, onto
 
 
 def _square(
