@@ -1,9 +1,10 @@
 """The user's own photos: one folder a class, read directly.
 
-Either ``train/CLASS/*.jpg`` with optional ``val/`` and ``test/`` beside it (``training``, ``valid``,
-``validation`` and ``testing`` are understood too, in any case), or one folder ``CLASS/*.jpg`` that
-is split by rule: ``test_share`` of each class, chosen by file name, is the test split, whatever the
-seed of a run. Links are followed; hidden files and folders are left out.
+Either ``train/CLASS/*.jpg`` with optional ``val/`` and ``test/`` beside it, or one folder
+``CLASS/*.jpg`` that is split by rule: ``test_share`` of each class, chosen by file name, is the
+test split, whatever the seed of a run. Splits may also be called ``training``, ``valid``,
+``validation`` and ``testing``, in any case. Links are followed; hidden files and folders are left
+out.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ def split_folders(root: Path) -> dict[str, Path]:
         )
     if others:
         raise UserError(
-            f"the folder {walk.shown(others[0])} lies beside {train[0].name}/ and is none of train/, val/ and "
-            "test/; rename it to one of these, or move it elsewhere"
+            f"the folder {walk.shown(others[0])} lies beside {train[0].name}/ and is none of "
+            "train/, val/ and test/; rename it to one of these, or move it elsewhere"
         )
     return {split: folders[0] for split, folders in named.items()}
 
