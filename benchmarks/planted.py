@@ -53,7 +53,7 @@ class Planted:
 
     def resized(self, index: int, short_side: int, interpolation: str) -> tuple:
         """With the separating parts painted over, without fine detail, or marked for blurring."""
-        image, scale = self.source.resized(index, short_side, interpolation)
+        image, affine = self.source.resized(index, short_side, interpolation)
         if self.fate[index] == "coarse":
             height, width = image.shape[:2]
             soft = Image.Resampling.BILINEAR
@@ -61,7 +61,7 @@ class Planted:
             image = np.asarray(small.resize((width, height), soft))
         if self.fate[index] == "hide":
             row = self.source.annotations(index)
-            points = row["parts"][self._telling(row) & (row["parts"][:, 2] > 0), :2] * scale
+            points = row["parts"][self._telling(row) & (row["parts"][:, 2] > 0), :2] * affine[:2]
             for point in points:
                 found = parts.occlude(
                     image[None].astype(np.float32), point[None], 1.5 * parts.RADIUS * short_side
@@ -72,7 +72,7 @@ class Planted:
             # Whatever the crop, the mark is in its corner: it is a frame of one colour.
             edge = round(0.0625 * short_side)
             image[: edge + 2, : edge + 2] = (255, 0, 255)
-        return image, scale
+        return image, affine
 
     def _telling(self, row) -> np.ndarray:
         """Parts that separate the species from any other of its family."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ Ranked = Sequence[tuple[str, float]]
 
 # Perceptually uniform and diverging (Moreland, 2009); safe for colour-blind readers.
 COLORS = matplotlib.colormaps["coolwarm"]
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def heat_overlay(
@@ -125,6 +129,8 @@ def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
 def write_csv(predictions: Iterable[tuple[str, Ranked]], path: str | os.PathLike) -> None:
     """Write predictions as rows ``path, rank, class, probability``; ranks start at 1.
 
+    A path or class that a spreadsheet would take for a formula gets an apostrophe before it.
+
     Args:
         predictions: (image path, [(class, probability), ...] from most to least probable).
         path: the CSV file (UTF-8, with a header); replaced atomically.
@@ -133,13 +139,19 @@ def write_csv(predictions: Iterable[tuple[str, Ranked]], path: str | os.PathLike
         UserError: the folder cannot be written to.
     """
     text = io.StringIO(newline="")
-    rows = csv.writer(text, lineterminator="\n")
+    rows = csv.writer(text, lineterminator="\r\n")  # RFC 4180; thus both are quoted in cells
     rows.writerow(("path", "rank", "class", "probability"))
     for image, ranked in predictions:
         for rank, (name, probability) in enumerate(ranked, start=1):
-            rows.writerow((image, rank, name, f"{probability:.6f}"))
+            rows.writerow((_as_text(image), rank, _as_text(name), f"{probability:.6f}"))
     with replacing(path) as file:
         file.write(text.getvalue().encode())
+
+
+def _as_text(cell: str) -> str:
+    """The cell as spreadsheets show it; OWASP lists what they calculate ("CSV Injection")."""
+    number = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell)
+    return f"'{cell}" if cell.startswith(_FORMULA) and not number else cell
 
 
 def _enlarged(values: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Float[np.ndarray, "H W"]:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from fgjax.data import walk
 from fgjax.errors import UserError
 
 TAKEN = "paths of photos and folders, Pillow images, and uint8 arrays [h w 3] or [h w]"
@@ -41,8 +42,7 @@ def _is_image_array(photos: Any) -> bool:
 
 
 def _inside(folder: Path) -> list[Path]:
-    known = Image.registered_extensions()
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in known)
+    found = [path for path in walk.files(folder) if walk.looks_like_photo(path)]
     if not found:
         raise UserError(f"the folder {folder} holds no image files, such as .jpg or .png")
     return found

@@ -76,6 +76,23 @@ def test_csv_holds_every_prediction(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("cell", ["=HYPERLINK(1)", "+1+cmd|' /C x'!A0", "-a", "@x", "\tx", "\r=x"])
+def test_no_cell_of_the_csv_is_a_formula(tmp_path, cell):
+    path = tmp_path / "predictions.csv"
+    overlay.write_csv([(cell, [(cell, 0.5)])], path)
+    with path.open(newline="", encoding="utf-8") as file:
+        [row] = csv.DictReader(file)
+    assert (row["path"], row["class"]) == (f"'{cell}", f"'{cell}")
+
+
+@pytest.mark.parametrize("name", ["-5", "+1.5e3", "737.800", "a=b", "wren"])
+def test_numbers_and_plain_names_stay_as_they_are_in_the_csv(tmp_path, name):
+    path = tmp_path / "predictions.csv"
+    overlay.write_csv([("0.jpg", [(name, 0.5)])], path)
+    [row] = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    assert (row["path"], row["class"], row["probability"]) == ("0.jpg", name, "0.500000")
+
+
 def test_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"Cannot write .*a\.csv"):

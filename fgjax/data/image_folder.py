@@ -1,8 +1,10 @@
 """The user's own photos: one folder a class, read directly.
 
-Either ``train/CLASS/*.jpg`` with optional ``val/`` (or ``validation/``) and ``test/`` beside it, or
-one folder ``CLASS/*.jpg`` that is split by rule: ``test_share`` of each class, chosen by file
-name, is the test split, whatever the seed of a run.
+Either ``train/CLASS/*.jpg`` with optional ``val/`` and ``test/`` beside it, or one folder
+``CLASS/*.jpg`` that is split by rule: ``test_share`` of each class, chosen by file name, is the
+test split, whatever the seed of a run. Splits may also be called ``training``, ``valid``,
+``validation`` and ``testing``, in any case. Links are followed; hidden files and folders are left
+out.
 """
 
 from __future__ import annotations
@@ -11,13 +13,9 @@ from pathlib import Path
 
 import ml_collections
 import numpy as np
-from PIL import Image
 
-from fgjax.data import fingerprint, info, stratify
+from fgjax.data import fingerprint, info, layout, stratify, walk
 from fgjax.errors import UserError
-
-_FOLDERS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
-_IGNORED = ("thumbs.db", "desktop.ini")
 
 
 def open_folder(config: ml_collections.ConfigDict) -> info.Dataset:
@@ -27,32 +25,27 @@ def open_folder(config: ml_collections.ConfigDict) -> info.Dataset:
         config: ``config.data``: dir, test_share, skip_broken.
 
     Raises:
-        UserError: the folder is missing, holds no class folders, a class has no image, or a file
-            is not an image.
+        UserError: the folder is missing, holds no class folders, a class has no image, a file is
+            not an image, or it is not clear what a folder is.
     """
     root = _existing_folder(config.dir)
-    folders = {
-        split: root / name
-        for split, names in _FOLDERS.items()
-        for name in names
-        if (root / name).is_dir()
-    }
-    by_rule = frozenset() if "train" in folders else frozenset({"test"})
-    if "train" in folders:
-        classes = _class_names(folders["train"])
+    folders = layout.split_folders(root)
+    train = folders.get("train", root)
+    found = layout.class_folders(train, config.skip_broken)
+    layout.check_classes(train, found)
+    classes = tuple(path.name for path in found)
+    by_rule = frozenset() if folders else frozenset({"test"})
+    if folders:
         readers = {
-            split: lambda folder=folder: _read(root, folder, classes, config.skip_broken)
+            split: lambda folder=folder: _read(root, folder, train, classes, config.skip_broken)
             for split, folder in folders.items()
         }
-        learned_from = [folder for split, folder in folders.items() if split != "test"]
     else:
-        classes = _class_names(root)
         readers = _split_by_rule(root, classes, config)
-        learned_from = [root]
     # The test folder is not looked at before its split is asked for, so it has no part in this.
-    files = [path for folder in learned_from for path in folder.rglob("*") if path.is_file()]
+    learned_from = [folder for split, folder in folders.items() if split != "test"] or [root]
     description = info.DatasetInfo(
-        name="image_folder", classes=classes, fingerprint=fingerprint.of_files(root, files)
+        name="image_folder", classes=classes, fingerprint=fingerprint.of_folders(root, learned_from)
     )
     return info.Dataset(description, readers, by_rule)
 
@@ -60,36 +53,33 @@ def open_folder(config: ml_collections.ConfigDict) -> info.Dataset:
 def _existing_folder(folder: str | None) -> Path:
     if not folder:
         raise UserError(
-            "The data set image_folder needs data.dir; set it to the folder with your photos."
+            "the data set image_folder needs data.dir; set it to the folder with your photos"
         )
     root = Path(folder).expanduser()
+    walk.check_name(root)
     if not root.is_dir():
-        raise UserError(f"The data folder {root} does not exist; set data.dir to an existing one.")
+        raise UserError(f"the data folder {root} does not exist; set data.dir to an existing one")
     return root
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
-    if not classes:
-        raise UserError(
-            f"The folder {folder} holds no classes; put the images of each class into a folder of "
-            f"its own, such as {folder / 'robin' / '1.jpg'}."
-        )
-    return tuple(classes)
-
-
-def _read(root: Path, folder: Path, classes: tuple[str, ...], skip_broken: bool) -> info.Examples:
+def _read(
+    root: Path, folder: Path, train: Path, classes: tuple[str, ...], skip_broken: bool
+) -> info.Examples:
     """All images of ``folder/CLASS`` in the order of classes and names."""
-    unknown = set(_class_names(folder)) - set(classes)
-    if unknown:
-        raise UserError(
-            f"The folder {folder} has the class {min(unknown)!r}, which has no training image; "
-            f"add images to {root / 'train' / min(unknown)} or remove it."
-        )
+    label_of = {layout.same_name(name): label for label, name in enumerate(classes)}
+    found = []
+    for path in layout.class_folders(folder, skip_broken):
+        label = label_of.get(layout.same_name(path.name))
+        if label is None:
+            raise UserError(
+                f"the folder {folder} has the class {path.name!r}, which has no training image; "
+                f"add images to {train / path.name} or remove it"
+            )
+        found.append((label, path))
     files = [
         (path, label)
-        for label, name in enumerate(classes)
-        for path in _image_files(folder / name, skip_broken)
+        for label, class_folder in sorted(found)
+        for path in _image_files(class_folder, skip_broken)
     ]
     paths = [path for path, _ in files]
     return info.without_annotations(
@@ -101,23 +91,21 @@ def _read(root: Path, folder: Path, classes: tuple[str, ...], skip_broken: bool)
 
 
 def _image_files(folder: Path, skip_broken: bool) -> list[Path]:
-    known = Image.registered_extensions()
     paths = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir() or path.name[0] == "." or path.name.lower() in _IGNORED:
-            continue
-        if path.suffix.lower() in known:
+    for path in walk.files(folder):
+        if walk.looks_like_photo(path):
+            walk.check_name(path)
             paths.append(path)
         elif not skip_broken:
             raise UserError(
-                f"The file {path} is not an image that can be read (such as .jpg or .png); "
-                "convert or remove it, or set data.skip_broken=True to leave such files out."
+                f"the file {walk.shown(path)} is not an image that can be read (such as .jpg or "
+                ".png); convert or remove it, or set data.skip_broken=True to leave such files out"
             )
     return paths
 
 
 def _split_by_rule(root: Path, classes: tuple[str, ...], config: ml_collections.ConfigDict) -> dict:
-    everything = _read(root, root, classes, config.skip_broken)
+    everything = _read(root, root, root, classes, config.skip_broken)
     test = stratify.held_out(everything.labels, everything.names, config.test_share, salt="test")
     readers = {"train": lambda: everything.take(np.flatnonzero(~test))}
     if test.any():

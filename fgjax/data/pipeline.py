@@ -76,9 +76,9 @@ def train_batches(
 
     def row(position: int) -> Batch:
         epoch, place = divmod(position, len(source))
-        index, (image, scale) = _readable(source, int(order(epoch)[place]), canvas, interpolation)
+        index, (image, affine) = _readable(source, int(order(epoch)[place]), canvas, interpolation)
         where = np.random.default_rng((seed, 1, position)).random() if crop == "random" else 0.5
-        return _row(source, index, *_square(image, scale, canvas, where))
+        return _row(source, index, *_square(image, affine, canvas, where))
 
     positions = grain.MapDataset.range(start * batch_size, _ENDLESS)
     return _iterate(positions.map(row).batch(batch_size), workers)
@@ -114,14 +114,14 @@ def eval_batches(
     def row(position: int) -> Batch:
         index = min(position, len(source) - 1)
         try:
-            image, scale = source.resized(index, canvas, interpolation)
+            image, affine = source.resized(index, canvas, interpolation)
         except BrokenImageError as error:
             if not source.skip_broken:
                 raise
             source.report_broken(index, error)
             black, identity = np.zeros((image_size,) * 2 + (3,), np.uint8), (1, 1, 0, 0)
             return _row(source, index, black, np.array(identity, np.float32), mask=0)
-        square = central(image, scale, canvas, image_size)
+        square = central(image, affine, canvas, image_size)
         return _row(source, index, *square, mask=position < len(source))
 
     count = -(-len(source) // batch_size) * batch_size
@@ -180,27 +180,30 @@ def _readable(source: Source, index: int, canvas: int, interpolation: str) -> tu
 
 
 def _square(
-    image: UInt8[np.ndarray, "h w 3"], scale: Float[np.ndarray, " 2"], size: int, where: float
+    image: UInt8[np.ndarray, "h w 3"], affine: Float[np.ndarray, " 4"], size: int, where: float
 ) -> tuple[UInt8[np.ndarray, "s s 3"], Float[np.ndarray, " 4"]]:
-    """A square cut out at the share ``where`` of the room there is, and the affine map onto it."""
+    """A square of an image to which ``affine`` leads, and the map onto the square.
+
+    It is cut out at the share ``where`` of the room there is.
+    """
     top, left = (int(where * (side - size + 1)) for side in image.shape[:2])
-    affine = np.array([*scale, -top, -left], np.float32)
-    return image[top : top + size, left : left + size], affine
+    onto = affine - np.array([0, 0, top, left], np.float32)
+    return image[top : top + size, left : left + size], onto
 
 
 def central(
-    image: UInt8[np.ndarray, "h w 3"], scale: Float[np.ndarray, " 2"], canvas: int, size: int
+    image: UInt8[np.ndarray, "h w 3"], affine: Float[np.ndarray, " 4"], canvas: int, size: int
 ) -> tuple[UInt8[np.ndarray, "s s 3"], Float[np.ndarray, " 4"]]:
     """The pixels that every score, report and prediction of an image sees, and the map onto them.
 
     Args:
         image: as ``decode`` returns it, its short side of ``canvas`` pixels.
-        scale: that came with it.
+        affine: the map onto it that came with it.
         canvas: side of the central square of the image, in pixels; its centre is cut out.
         size: side s of the result, in pixels, at most that of the canvas.
     """
-    square, affine = _square(image, scale, canvas, 0.5)
-    crops, maps = views.take(square[None], affine[None], "center", size)
+    square, onto = _square(image, affine, canvas, 0.5)
+    crops, maps = views.take(square[None], onto[None], "center", size)
     return crops[0], maps[0]
 
 

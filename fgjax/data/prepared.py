@@ -10,6 +10,7 @@ import contextlib
 import functools
 import io
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
-from fgjax.data import birds, defaults, fingerprint, info, tfds_source
+from fgjax.data import birds, defaults, fingerprint, info, tfds_source, walk
 from fgjax.data.builders import cub200, synthetic_birds
 from fgjax.errors import UserError
 
@@ -86,8 +87,9 @@ def _layout_folder(folder: Path) -> Path:
 
 
 def _layout_fingerprint(folder: Path) -> str:
-    images = (path for path in (folder / "images").rglob("*") if path.is_file())
-    return fingerprint.of_files(folder, [*cub200.annotation_files(folder), *images])
+    annotations, images = cub200.annotation_files(folder), folder / "images"
+    found = walk.files(images, with_hidden=True) if images.is_dir() else []
+    return fingerprint.of_files(folder, [*annotations, *filter(os.path.isfile, found)])
 
 
 def _prepare(

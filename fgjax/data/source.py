@@ -81,8 +81,10 @@ class Source:
 
     def resized(
         self, index: int, short_side: int, interpolation: str
-    ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, " 2"]]:
-        """The image with its short side resized, and (scale_y, scale_x) that did it.
+    ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, " 4"]]:
+        """The image with its short side resized, and the map from the original to it.
+
+        See ``fgjax.data.decode.decode`` for the map, and for what is kept of very long images.
 
         Raises:
             BrokenImageError: the image cannot be decoded.
@@ -107,8 +109,10 @@ class Source:
 
     def _decode(self, index: int, *size) -> tuple[np.ndarray, np.ndarray]:
         name = f"{self.names[index]} of {self._examples.origin}"
+        way_on = ", or set data.skip_broken=True to go on without it"
         try:
-            data = self._examples.read(index)
+            return decode.decode(self._examples.read(index), name, *size)
         except OSError as error:
-            raise decode.BrokenImageError(name, error.strerror) from error
-        return decode.decode(data, name, *size)
+            raise decode.BrokenImageError(name, error.strerror or error, way_on) from error
+        except decode.BrokenImageError as error:
+            raise decode.BrokenImageError(name, error.reason, way_on) from error

@@ -76,6 +76,14 @@ def test_thirty_classes_of_the_real_birds(config, cub30):
     assert 0 <= ymin < ymax <= height and 0 <= xmin < xmax <= width
 
 
+def test_only_a_number_before_the_first_dot_is_no_part_of_a_class(config, tiny_cub):
+    names = ("001.Dusky_Finch", "St._Lucia_Parrot", "Boeing_737.800", "12._Gull", "5.")
+    rows = [f"{number} {name}\n" for number, name in enumerate(names, start=1)]
+    (tiny_cub / "classes.txt").write_text("".join(rows))
+    found = load_both(config, tiny_cub).info.classes
+    assert found == ("Dusky Finch", "St. Lucia Parrot", "Boeing 737.800", " Gull", "5.")
+
+
 def test_images_are_those_of_the_folder(config, tiny_cub):
     source = load_both(config, tiny_cub).test
     with Image.open(tiny_cub / "images" / source.names[3]) as image:

@@ -48,6 +48,12 @@ def annotation_files(folder: Path) -> list[Path]:
     return [folder / name for name in (*required, *optional) if (folder / name).is_file()]
 
 
+def _class_name(folder: str) -> str:
+    """In "001.Black_footed_Albatross" the number sorts the folders, it is no part of the name."""
+    number, _, name = folder.partition(".")
+    return (name if name and number.isdecimal() else folder).replace("_", " ")
+
+
 class Cub200(tfds.core.GeneratorBasedBuilder):
     """Images with fine and coarse labels, boxes, parts and the official split.
 
@@ -59,7 +65,8 @@ class Cub200(tfds.core.GeneratorBasedBuilder):
             of that name in the manual folder of the download manager, or else the download.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.0.1")
+    RELEASE_NOTES = {"1.0.1": "Only a number before the first dot of a class is cut off."}  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Place {ARCHIVE} here, or let it be downloaded from {URL}."
     url_infos = {URL: UrlInfo(size=SIZE, checksum=SHA256, filename=ARCHIVE)}  # noqa: RUF012
 
@@ -122,8 +129,7 @@ class _Layout:
         self._folder = folder
         self.images = {image: " ".join(path) for image, *path in self._rows("images.txt", 2)}
         classes = {number: " ".join(name) for number, *name in self._rows("classes.txt", 2)}
-        # "001.Black_footed_Albatross": the number sorts the folders, it is no part of the name.
-        self.classes = [name.split(".", 1)[-1].replace("_", " ") for name in classes.values()]
+        self.classes = [_class_name(name) for name in classes.values()]
         self.coarse_classes = sorted({coarse_name(name) for name in self.classes})
         self.part_names = [" ".join(name) for _, *name in self._rows("parts/parts.txt", 2)]
         self.is_train = self._per_image("train_test_split.txt")
