@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from fgjax import data
+from fgjax import data, pretrained
 from fgjax.errors import UserError
 from fgjax.models import recognizer, weights
 from fgjax.models.context import Context
@@ -84,7 +84,7 @@ def build_model(config: ml_collections.ConfigDict, classes: int) -> Model:
     backbone = config.model.backbone
     source = None
     if backbone.weights is not None:
-        source = weights.read(backbone.weights, backbone.name)
+        source = pretrained.read(backbone.weights, backbone.name)
     published = source.preprocessing if source else Preprocessing()
     options = source.backbone_options if source else {}
     return restore_model(config, classes, published, options, source)

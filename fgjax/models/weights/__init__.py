@@ -49,7 +49,7 @@ def assign(
     matched, problems = match(source.tensors, name, template, groups)
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
-        raise UserError(f"The weights {source.origin} do not fit {name}:{listed}")
+        raise UserError(f"the weights {source.origin} do not fit {name}:{listed}")
     filled = {path: jnp.asarray(value) for path, value in matched.items()}
     tree = {tuple(path.split("/")): leaf for path, leaf in (template | filled).items()}
     return {**variables, **traverse_util.unflatten_dict(tree)}

@@ -51,22 +51,30 @@ def convert(spec: str, target: str, backbone: str | None) -> None:
 def compare(spec: str, reference: str, backbone: str | None) -> None:
     """Print how far each level and the logits are from those of another implementation."""
     if backbone is None:
-        raise UserError("--backbone is missing; name the network that the weights belong to.")
+        raise UserError("--backbone is missing; name the network that the weights belong to")
     expected, _ = read_file(Path(reference))
-    print(parity.table(parity.compare(backbone, weights.read(spec, backbone), expected)))
+    source = sources.presented(*_source(spec, backbone), backbone, spec)
+    print(parity.table(parity.compare(backbone, source, expected)))
 
 
 def _load(spec: str, backbone: str | None) -> tuple[Tensors, dict[str, str]]:
-    tensors, metadata = sources.load(spec)
+    tensors, metadata = _source(spec, backbone)
     if backbone is None:
         return tensors, metadata
-    source = weights.read(spec, backbone)
+    source = sources.presented(tensors, metadata, backbone, spec)
     module = backbones.create(backbone, **source.backbone_options)
     images = jnp.zeros((1, 64, 64, 3))
     template = jax.eval_shape(lambda: module.init(jax.random.key(0), images, Context()))
     weights.assign(source, backbone, template)
     stated = sources.to_metadata(source.preprocessing, source.backbone_options)
     return tensors, {**metadata, "architecture": backbone, **stated}
+
+
+def _source(spec: str, backbone: str | None) -> tuple[Tensors, dict[str, str]]:
+    # A command stands above all rooms; the modules of this one know nothing of runs.
+    from fgjax import pretrained
+
+    return pretrained.load(sources.resolved(spec, backbone) if backbone else spec)
 
 
 # name: the function, and what it takes before the backbone

@@ -61,7 +61,7 @@ def published_network(name: str, source: PretrainedWeights, classes: int) -> tup
     """
     family = backbones.family(name)
     if family not in ("resnet", "efficientnet_lite", "hrnet"):
-        raise UserError(f"The classifier of {name} is not one that fgjax builds; compare levels.")
+        raise UserError(f"the classifier of {name} is not one that fgjax builds; compare levels")
     expand = ConvBN(1280, activation=relu6, epsilon=efficientnet_lite.EPSILON)
     module = recognizer.Recognizer(
         backbones.create(name, **source.backbone_options),

@@ -1,44 +1,50 @@
 """PyTorch ``.pth`` files, read without PyTorch and without executing anything.
 
-A pickle is a program that may call whatever it names. Here it can name a dozen things: ordered
-dictionaries, PyTorch's storage types and the functions that describe a tensor; those are replaced
-by records of our own. Anything else ends the reading before it is called.
+The pickle in them may name a dozen things: ordered dictionaries, PyTorch's storage types and the
+functions that describe a tensor; those become records of our own (:mod:`.opcodes`). Anything else
+ends the reading. A refused file leaves the process as it was.
 """
 
 from __future__ import annotations
 
-import collections
 import io
-import pickle
+import math
 import struct
-import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ml_dtypes
 import numpy as np
 
 from fgjax.errors import UserError
+from fgjax.models.weights import opcodes, reading
+from fgjax.models.weights.opcodes import Name
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {
-    "FloatStorage": np.float32,
-    "DoubleStorage": np.float64,
-    "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
+    "FloatStorage": "F32",
+    "DoubleStorage": "F64",
+    "HalfStorage": "F16",
+    "BFloat16Storage": "BF16",
+    "LongStorage": "I64",
+    "IntStorage": "I32",
+    "ShortStorage": "I16",
+    "CharStorage": "I8",
+    "ByteStorage": "U8",
+    "BoolStorage": "BOOL",
 }
+_MOST_AXES = 32  # NumPy knows 64
 
 
 class _Storage(NamedTuple):
     key: str
-    dtype: np.dtype
+    dtype: str
     length: int
+
+    @property
+    def itemsize(self) -> int:
+        return reading.DTYPES[self.dtype].itemsize
 
 
 class _Tensor(NamedTuple):
@@ -49,120 +55,159 @@ class _Tensor(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.storage.itemsize
+
 
 def _rebuild_tensor(storage, offset, shape, strides, *_):
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+    if type(storage) is not _Storage or type(shape) is not tuple or type(strides) is not tuple:
+        raise ValueError("a tensor is described by something else than a storage and numbers")
+    if len(shape) != len(strides) or len(shape) > _MOST_AXES:
+        raise ValueError(f"a tensor has {len(shape)} sizes and {len(strides)} strides")
+    if not all(map(_is_count, (offset, *shape, *strides))):
+        raise ValueError("a size, stride or offset is no whole number from 0 to 2**63")
+    return _Tensor(storage, offset, shape, strides)
 
 
-_ALLOWED = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch", "Size"): tuple,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
-    **{("torch", name): np.dtype(dtype) for name, dtype in _DTYPES.items()},
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _rebuild_parameter(tensor, *_):
+    if type(tensor) is not _Tensor:
+        raise ValueError("a parameter holds no tensor")
+    return tensor
+
+
+def _size(values):
+    if type(values) is not tuple:
+        raise ValueError("a size is no tuple")
+    return values
+
+
+def _ordered_dict(pairs=()):
+    """PyTorch's own are filled afterwards, those of Python 2 when they are made."""
+    return OrderedDict((opcodes.checked_key(key), value) for key, value in pairs)
+
+
+_NAMES: opcodes.Names = {
+    Name("collections", "OrderedDict"): _ordered_dict,
+    Name("torch", "Size"): _size,
+    Name("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    Name("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    Name("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    **{Name("torch", name): None for name in _DTYPES},
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file):
-        super().__init__(file)
-        self.storages: dict[str, _Storage] = {}  # all that were named, by key
+class _Storages(dict[str, _Storage]):
+    """All storages that a program names, by key."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise UserError(
-                f"it names {module}.{name}, which no tensor needs, so that loading it might run "
-                "code; save the state_dict alone"
-            ) from None
-
-    def persistent_load(self, identifier: tuple) -> _Storage:
-        kind, dtype, key, _, count, *view = identifier
+    def __call__(self, identifier: Any) -> _Storage:
+        """The storage that a persistent id describes."""
+        if type(identifier) is not tuple or len(identifier) not in (5, 6):
+            raise ValueError("a storage is not described by a tuple of five")
+        kind, name, key, _, count, *view = identifier
         if kind != "storage" or (view and view[0] is not None):
-            raise UserError("it holds something else than plain storages")
-        return self.storages.setdefault(str(key), _Storage(str(key), dtype, count))
+            raise UserError(
+                "it holds something else than plain storages; save the state_dict alone"
+            )
+        if type(name) is not Name or name.name not in _DTYPES or type(key) is not str:
+            raise ValueError("a storage has no type or no key")
+        if not _is_count(count):
+            raise ValueError("a storage's length is no whole number from 0 to 2**63")
+        storage = _Storage(key, _DTYPES[name.name], count)
+        if self.setdefault(key, storage) != storage:
+            raise ValueError(f"storage {_short(key)} is described in two ways")
+        return storage
+
+
+def _short(key: str) -> str:
+    return ascii(key[:60])
 
 
 def read_pth(path: Path) -> dict[str, np.ndarray]:
     """The tensors of a ``.pth`` or ``.pt`` file by name, zip or legacy format, bit for bit.
 
+    Of a file of n bytes, storages and tensors each take no more than :func:`.reading.limit` (n)
+    bytes, and what describes them no more than 300 MB.
+
     Raises:
-        UserError: the file is damaged, is no state dict, or names anything but tensors; nothing
-            in it has been executed.
+        UserError: the file is damaged, is no state dict, names anything but tensors, or would
+            become implausibly large; nothing in it has been executed.
     """
-    try:
-        content = path.read_bytes()
-        reader = _read_zip if content.startswith(b"PK") else _read_legacy
-        tree, storages = reader(content)
-        return {name: _materialise(tensor, storages) for name, tensor in _state_dict(tree)}
-    except UserError as error:
-        raise UserError(f"{path} was refused: {error}.") from None
-    except Exception as error:
-        # The unpickler meets damage as IndexError, KeyError, UnicodeDecodeError, struct.error ...
-        raise UserError(
-            f"{path} is not a readable PyTorch file ({type(error).__name__}: {error}); "
-            "it may be truncated, so fetch it again."
-        ) from error
+    with reading.explained(path, "PyTorch file"):
+        with path.open("rb") as stream:
+            zipped = stream.read(2) == b"PK"
+        tree, storages = _read_zip(path) if zipped else _read_legacy(path)
+        tensors = _state_dict(tree)
+        reading.check_size(path.stat().st_size, sum(value.nbytes for value in tensors.values()))
+        return {name: _materialize(value, storages) for name, value in tensors.items()}
 
 
-def _read_zip(content: bytes):
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-        folder = pickled.removesuffix("data.pkl")
-        order = "little"
-        if f"{folder}byteorder" in archive.namelist():
-            order = archive.read(f"{folder}byteorder").decode()
-        if order != "little":
-            raise UserError("it was written on a big-endian machine")
-        tree = _Unpickler(io.BytesIO(archive.read(pickled))).load()
-        prefix = f"{folder}data/"
-        storages = {
-            name.removeprefix(prefix): archive.read(name)
-            for name in archive.namelist()
-            if name.startswith(prefix)
-        }
-    return tree, storages
+def _read_zip(path: Path) -> tuple[Any, dict[str, bytes]]:
+    files = reading.entries(path)
+    programs = [name for name in files if name.endswith("/data.pkl")]
+    if len(programs) != 1:
+        raise ValueError(f"it holds {len(programs)} files data.pkl instead of one")
+    folder = programs[0].removesuffix("data.pkl")
+    if files.get(f"{folder}byteorder", b"little") != b"little":
+        raise UserError("it was written on a big-endian machine; save it again on another one")
+    tree = opcodes.run(io.BytesIO(files[programs[0]]), _NAMES, _Storages())
+    prefix = f"{folder}data/"
+    return tree, {
+        name.removeprefix(prefix): data for name, data in files.items() if name.startswith(prefix)
+    }
 
 
-def _read_legacy(content: bytes):
+def _read_legacy(path: Path) -> tuple[Any, dict[str, bytes]]:
     """Magic number, version, machine, the tree, storage keys; then each storage: count, bytes."""
-    file = io.BytesIO(content)
-    if _Unpickler(file).load() != _LEGACY_MAGIC:
+    stream, named = io.BytesIO(path.read_bytes()), _Storages()
+    if opcodes.run(stream, _NAMES, named) != _LEGACY_MAGIC:
         raise UserError("it is a pickle, but not one that torch.save wrote")
-    _Unpickler(file).load()
-    if not _Unpickler(file).load()["little_endian"]:
-        raise UserError("it was written on a big-endian machine")
-    unpickler = _Unpickler(file)
-    tree = unpickler.load()
+    opcodes.run(stream, _NAMES, named)
+    if not opcodes.run(stream, _NAMES, named)["little_endian"]:
+        raise UserError("it was written on a big-endian machine; save it again on another one")
+    tree = opcodes.run(stream, _NAMES, named)
     storages = {}
-    for key in _Unpickler(file).load():
-        (count,) = struct.unpack("<q", file.read(8))
-        storages[key] = file.read(count * unpickler.storages[key].dtype.itemsize)
+    for key in opcodes.run(stream, _NAMES, named):
+        (count,) = struct.unpack("<q", stream.read(8))
+        if count != named[key].length:
+            raise ValueError(f"storage {_short(key)} has another length than its tensors say")
+        storages[key] = stream.read(count * named[key].itemsize)
     return tree, storages
 
 
-def _state_dict(tree: Any) -> list[tuple[str, _Tensor]]:
-    """(name, tensor) pairs; a training checkpoint's wrapping is taken off."""
+def _state_dict(tree: Any) -> dict[str, _Tensor]:
+    """Tensors by name; a training checkpoint's wrapping is taken off."""
     for key in ("state_dict_ema", "state_dict", "model"):
         if isinstance(tree, dict) and isinstance(tree.get(key), dict):
             tree = tree[key]
-    if not isinstance(tree, dict) or not any(isinstance(v, _Tensor) for v in tree.values()):
-        raise UserError("it holds no state dict, which maps names to tensors")
-    pairs = [(str(k).removeprefix("module."), v) for k, v in tree.items()]
-    return [(name, value) for name, value in pairs if isinstance(value, _Tensor)]
+    items = tree.items() if isinstance(tree, dict) else ()
+    pairs = [
+        (str(key).removeprefix("module."), value) for key, value in items if type(value) is _Tensor
+    ]
+    if not pairs:
+        raise UserError("it holds no state dict, which maps names to tensors; save one")
+    tensors = dict(pairs)
+    if len(tensors) < len(pairs):
+        raise ValueError("two of its tensors have the same name")
+    "".join(tensors).encode()  # fails for names that are no text
+    return tensors
 
 
-def _materialise(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
+def _materialize(tensor: _Tensor, storages: Mapping[str, bytes]) -> np.ndarray:
     storage, offset, shape, strides = tensor
-    data = storages[storage.key]
-    size = storage.dtype.itemsize
+    data, size = storages[storage.key], storage.itemsize
     if len(data) < storage.length * size:
-        raise ValueError(f"storage {storage.key} has {len(data)} of {storage.length * size} bytes")
-    flat = np.frombuffer(data, storage.dtype, storage.length)
-    last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-    if min(offset, *shape, *strides, 0) < 0 or (0 not in shape and last >= storage.length):
+        raise ValueError(
+            f"storage {_short(storage.key)} has {len(data)} of {storage.length * size} bytes"
+        )
+    dtype = reading.DTYPES[storage.dtype]
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    if offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) >= storage.length:
         raise ValueError("a tensor reaches beyond its storage")
-    view = np.lib.stride_tricks.as_strided(flat[offset:], shape, [s * size for s in strides])
-    return np.array(view, order="C")
+    steps = [s * size if n > 1 else 0 for n, s in zip(shape, strides, strict=True)]
+    return np.array(np.ndarray(shape, dtype, data, offset * size, steps), order="C")

