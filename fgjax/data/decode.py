@@ -56,7 +56,7 @@ def decode(
     RGB; transparent ones are laid on white.
 
     Args:
-        data: the encoded image, in a format of ``fgjax.data.formats``, its pixels, or Pillow's image.
+        data: a file's bytes, of a format of ``fgjax.data.formats``; pixels; or Pillow's image.
         name: of the image, for the message of an error.
         short_side: of the result in pixels; the long side keeps the aspect ratio (rounded down,
             as torchvision does). None leaves the size.

@@ -54,7 +54,8 @@ def _along_the_winners(window, strides, pads, primals, tangents):
     (x,), (dx,) = primals, tangents
     y = _pool(x, window, strides, pads)
     # A loop over images, because outside of one the compiler finds the winners anew for each tap.
-    find = functools.partial(_winner, window=window, strides=strides, pads=pads, out=y.shape[1:3])
+    out = y.shape[1], y.shape[2]
+    find = functools.partial(_winner, window=window, strides=strides, pads=pads, out=out)
     return y, _at_the_winners(lax.map(find, x), dx, window=window, strides=strides, pads=pads)
 
 

@@ -24,8 +24,6 @@ def config(folder, protocol="develop"):
     c = own_photos.get_config(f"tiny,protocol={protocol}")
     c.data.dir = str(folder)
     c.data.batch_size = 12
-    with c.unlocked():
-        c.model.pooling = {"name": "average", "levels": ("conv3",)}
     c.schedule = (
         dict(name="head", share=1, train={"head": 1.0}, views=("center",)),
         dict(

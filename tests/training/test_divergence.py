@@ -19,7 +19,8 @@ CHANCE = math.log(16)
 
 def said(losses, chance=CHANCE, window=2):
     lines, steps = [], []
-    watch = loop.Watch(lambda *_: None, lambda *a: steps.append(a), lambda _: None, lines.append)
+    noted = lambda *a: steps.append(a)  # noqa: E731
+    watch = loop.Watch(print, noted, print, lines.append, bool)
     watch = divergence.watched(watch, chance, window)
     for step, loss in enumerate(losses, start=1):
         watch.progress(HEAD if step <= HEAD.stop else TUNE, step, {"loss": loss})
