@@ -10,7 +10,7 @@ from typing import Any
 import rich
 from ml_collections import ConfigDict as Config
 
-from fgjax import console, experiment, plan, proof, scoring, workdir
+from fgjax import checks, console, experiment, plan, proof, scoring, workdir
 from fgjax.data import DataBundle
 from fgjax.errors import UserError
 from fgjax.evaluation import predictions, results
@@ -32,6 +32,7 @@ def train(config: Config, folder: str) -> dict[str, Any]:
         UserError: anything that the user can put right.
     """
     began = time.monotonic()
+    checks.before_data(config)
     where = workdir.prepare(folder, config)
     final = config.protocol == "final"
     data = experiment.load_data(config, "train", "test" if final else "validation")

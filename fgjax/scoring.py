@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -23,6 +24,27 @@ Apply = Callable[[Any, Any], Float[Array, "b k"]]
 
 def compiled_scores(model: Model, views: Sequence[str], mesh: Any) -> Apply:
     """The evaluation pass: (variables, uint8 images) to log-probabilities, averaged over views."""
+    compiled = parallel.compile_forward(_forward(model, views), mesh)
+    return lambda variables, images: compiled(variables, parallel.shard(images, mesh))
+
+
+def check(model: Model, views: Sequence[str], variables: Any) -> None:
+    """What only the evaluation pass would find out, found out without running it.
+
+    Args:
+        model: the recogniser.
+        views: ``config.evaluate.views``.
+        variables: its variables; ShapeDtypeStructs will do.
+
+    Raises:
+        UserError: an unknown view, images too small for one, or one that follows attention in a
+            recogniser without attention maps.
+    """
+    images = jax.ShapeDtypeStruct((1, model.canvas, model.canvas, 3), np.uint8)
+    jax.eval_shape(_forward(model, views), variables, images)
+
+
+def _forward(model: Model, views: Sequence[str]) -> Apply:
     context = Context(dtype=model.dtype)
     views = test_views.resolve(views)
 
@@ -39,8 +61,7 @@ def compiled_scores(model: Model, views: Sequence[str], mesh: Any) -> Apply:
         )
         return network(images)
 
-    compiled = parallel.compile_forward(forward, mesh)
-    return lambda variables, images: compiled(variables, parallel.shard(images, mesh))
+    return forward
 
 
 def _maps(maps: Mapping[str, Float[Array, "b h w m"]]) -> Float[Array, "b h w m"]:

@@ -31,12 +31,7 @@ def open_folder(config: ml_collections.ConfigDict) -> info.Dataset:
             is not an image.
     """
     root = _existing_folder(config.dir)
-    folders = {
-        split: root / name
-        for split, names in _FOLDERS.items()
-        for name in names
-        if (root / name).is_dir()
-    }
+    folders = split_folders(root)
     if "train" in folders:
         classes = _class_names(folders["train"])
         readers = {
@@ -54,6 +49,33 @@ def open_folder(config: ml_collections.ConfigDict) -> info.Dataset:
         name="image_folder", classes=classes, fingerprint=fingerprint.of_files(root, files)
     )
     return info.Dataset(description, readers)
+
+
+def splits(config: ml_collections.ConfigDict) -> set[str]:
+    """The splits that the names of the folders promise; no file is opened.
+
+    Args:
+        config: ``config.data``: dir, test_share.
+
+    Raises:
+        UserError: the folder is missing or holds no class folders.
+    """
+    root = _existing_folder(config.dir)
+    folders = split_folders(root)
+    _class_names(folders.get("train", root))
+    if "train" in folders:
+        return set(folders)
+    return {"train", "test"} if config.test_share else {"train"}
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folder of each split that has one."""
+    return {
+        split: root / name
+        for split, names in _FOLDERS.items()
+        for name in names
+        if (root / name).is_dir()
+    }
 
 
 def _existing_folder(folder: str | None) -> Path:
