@@ -17,7 +17,6 @@ from fgjax.data import DataBundle, DatasetInfo, Source, info, listing
 from fgjax.errors import UserError
 from fgjax.experiment import Model
 from fgjax.finetune import groups
-from fgjax.options import named
 from fgjax.preprocessing import Preprocessing
 from fgjax.training import objectives, parallel
 from fgjax.training.state import TrainState, initial_state
@@ -40,6 +39,7 @@ def before_data(config: Config) -> None:
     keys.check_keys(config)
     data = unread(_classes(config))
     model = _model(config, len(data.info.classes))
+    plan.augmentation(config)
     plan.check_batch(config, parallel.make_mesh(config.train.devices))
     _check_splits(config)
     state = _state(config, model, len(data.info.classes))
@@ -48,16 +48,15 @@ def before_data(config: Config) -> None:
 
 
 def _model(config: Config, classes: int) -> Model:
-    """The recogniser without its weights, once they are known to have a source."""
-    weights = named("model.backbone", config.model.backbone)[1]["weights"]
+    """The recogniser without its weights."""
+    weights = config.model.backbone.weights
     published = Preprocessing() if weights is None else Preprocessing(crop_fraction=CROP_FRACTION)
     return experiment.restore_model(config, classes, published, {})
 
 
 def _classes(config: Config) -> int:
     """One in the place of those that data have, or as many as the config gives weights for."""
-    _, options = named("train.objective", config.train.objective)
-    weights = options.get("class_weights")
+    weights = config.train.objective.get("class_weights")
     return len(weights) if isinstance(weights, list | tuple) and weights else 1
 
 
@@ -71,7 +70,7 @@ def unread(classes: int) -> DataBundle:
 
 def _state(config: Config, model: Model, classes: int) -> TrainState:
     """The shapes of the state at the start."""
-    name, _ = named("train.objective", config.train.objective)
+    name = config.train.objective.name
     variables = jax.eval_shape(lambda: model.initialize(config.seed))
     carried = partial(objectives.carried_at_start, name, classes, model.embedding_width(variables))
     ema = config.train.ema is not None

@@ -20,6 +20,7 @@ from fgjax.options import (
     Kinds,
     check,
     choice,
+    named,
     number,
     or_none,
     plain,
@@ -41,6 +42,10 @@ def _is_name_of_data(value: Any) -> bool:
     if not isinstance(value, str):
         return False
     return value in DATASETS or (value.startswith("tfds:") and value != "tfds:")
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, Mapping)
 
 
 def _is_rule(value: Any) -> bool:
@@ -119,6 +124,9 @@ def check_keys(config: Config) -> None:
             f"{data.image_size} can be cut; expected at least that, or None"
         )
     _check_model(plain(config.model))
+    for key in ("objective", "optimizer"):
+        named(f"train.{key}", config.train[key])
+    check("train.augment", plain(config.train.augment), Kind("a dict of fields", _is_dict))
 
 
 def _check_tree(prefix: str, given: Any, expected: Mapping[str, Any]) -> None:
@@ -147,10 +155,11 @@ def _check_model(model: Any) -> None:
         if key not in model:
             raise UserError(f"model.{key} is missing; begin with fgjax.config.model()")
     check("model.dtype", model["dtype"], choice(*DTYPES))
-    backbone = model["backbone"]
-    if isinstance(backbone, Mapping) and "weights" not in backbone:
+    for part in ("backbone", "merge", "attention", "pooling", "head"):
+        named(f"model.{part}", model[part])
+    if "weights" not in model["backbone"]:
         raise UserError('model.backbone.weights is missing; give "default", a file or None')
-    weights = backbone["weights"] if isinstance(backbone, Mapping) else None
+    weights = model["backbone"]["weights"]
     check(
         "model.backbone.weights",
         weights,

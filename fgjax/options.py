@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import numbers
 import types
 import typing
@@ -55,11 +54,11 @@ def whole(low: int = 1, high: int = LARGEST) -> Kind:
 def number(low: float = 0.0, high: float = 1e6, above: bool = False, below: bool = False) -> Kind:
     """A finite number from ``low`` to ``high``, which it may not reach with above and below."""
 
-    def fits(value):
+    def fits(value: Any) -> bool:
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             return False
-        inside = low <= value <= high and math.isfinite(value)
-        return inside and not (above and value == low) and not (below and value == high)
+        over = value > low if above else value >= low
+        return bool(over and (value < high if below else value <= high))
 
     start = f"above {low:g}" if above else f"from {low:g}"
     return Kind(f"a number {start} {'to below' if below else 'to'} {high:g}", fits)
@@ -126,16 +125,18 @@ def named(key: str, value: Any) -> tuple[str, dict[str, Any]]:
 
     Args:
         key: its key in the config, such as "model.pooling".
-        value: what the config says: a mapping with ``name`` and options, or the bare name.
+        value: what the config says: a mapping with ``name`` and options.
 
     Raises:
-        UserError: the value is neither.
+        UserError: the value is something else.
     """
     value = plain(value)
-    if isinstance(value, str):
-        value = {"name": value}
     if not isinstance(value, dict) or "name" not in value:
-        raise UserError(f"{key} is {shown(value)}; expected a name, or a dict of name and options")
+        name = value if isinstance(value, str) else "NAME"
+        raise UserError(
+            f"{key} is {shown(value)}; expected a dict of a name and options, such as "
+            f"{{'name': {name!r}}}"
+        )
     check(f"{key}.name", value["name"], TEXT)
     check(f"{key}, with the options", list(value), several(TEXT))
     return value["name"], {option: item for option, item in value.items() if option != "name"}

@@ -18,21 +18,24 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from benchmarks.fuzzing.config_values import (
+    OPTIONS,
+    anything,
+    fixed,
+    leaves_of,
+    mutable,
+    plausible,
+    replace,
+)
 from fgjax import checks, experiment, main, plan, trunk
-from fgjax.data.augment import Augmentation
 from fgjax.errors import UserError
-from fgjax.finetune import groups, optimizer
+from fgjax.finetune import groups
 from fgjax.finetune.optimizer import enter_phase, held_leaves
-from fgjax.models.attention import BLOCKS
-from fgjax.models.heads import HEADS
-from fgjax.models.merges import MERGES
-from fgjax.models.pooling import POOLINGS
 from fgjax.options import plain
 from fgjax.preprocessing import Preprocessing
 from fgjax.training import objectives
 from fgjax.training.state import initial_state
 from fgjax.training.step import train_step
-from fgjax.vocabulary import GROUPS
 
 Example = ConfigDict | list[str]
 
@@ -43,35 +46,6 @@ NAMES = (
 )  # fmt: skip
 CLASSES = 16
 LARGEST = 2**28  # values in a step's state and batch, above which no step is taken
-
-PARTS = (*POOLINGS, *HEADS, *MERGES, *BLOCKS, *objectives.OBJECTIVES, *optimizer.OPTIMIZERS)
-BACKBONES = ("resnet18", "vgg11", "convnext_tiny", "hrnet_w18_small", "efficientnet_lite1")
-OPTIONS = (
-    "name", "levels", "d", "features", "hidden", "project", "normalize", "root", "reduce", "attend",
-    "rank", "scale", "dropout", "expand", "maps", "reduction", "heads", "repeats", "extra_levels",
-    "norm", "fuse", "at", "version", "width", "depth", "depths", "last", "output_stride", "power",
-    "algorithm", "sketch", "seed", "iterations", "damping", "factors", "exponent", "weight", "rate",
-    "momentum", "b1", "pieces", "crop", "level", "class_weights", "classes", "weights", "views",
-    "size", "steps", "epochs", "share", "auto", "patience", "bn", "clock", "shape", "warmup",
-    *Augmentation.__dataclass_fields__,
-)  # fmt: skip
-WORDS = (
-    "", "none", "default", "conv1", "conv3", "conv5", "conv9", "ten_crop", "center", "attention",
-    "flip@0.5", "develop", "final", "cosine", "train", "affine+update", "rgn", "bicubic",
-    "bfloat16", "pmap", "memory", "balanced", "image_folder", "tfds:", "Ünï©ødé", "a.b", "x" * 300,
-    "(1, 2)", "l2", "newton_schulz", "sum", "fft", "[", "*", "/no/such/folder",
-)  # fmt: skip
-NUMBERS = (
-    0, 1, -1, 2, 3, 5, 16, 33, 64, 300, 10**12, -(10**9), 2**63, 0.0, 0.5, 1.0, 1.5, -0.5, 1e-30,
-    1e30, 1e300, float("nan"), float("inf"), -float("inf"),
-)  # fmt: skip
-COMPOUND: tuple[Any, ...] = (
-    None, True, False, (), (1.0, 0.5), (0.5, 1.0), (1, 2, 3), ("conv3",), ("conv2", "conv3"),
-    ("conv3", "conv3"), ("flip", "center"), ("attention",), ((".*", "all"),), (("(", "x"),), {},
-    {"name": "gem"}, {"name": {"name": "gem"}}, {"name": None}, {"head": 1.0},
-    {"conv3": {"rate": 1}},
-    {"a": {"b": 1}}, [1, [2]], (None,), b"bytes", {"name": "average", "levels": "conv3"},
-)  # fmt: skip
 
 
 def example(rng: np.random.Generator, folder: Path) -> Example:
@@ -86,17 +60,17 @@ def example(rng: np.random.Generator, folder: Path) -> Example:
     config.data.cache_dir = str(folder / "cache")
     if name == "own_photos":
         config.data.dir = str(_photos(folder / "photos"))
-    tree = _mutable(plain(config))
+    tree = mutable(plain(config))
     count = int(rng.integers(1, 4))
     if rng.random() < 0.3:
         return _flags(rng, name, config, tree, count)
     for _ in range(count):
-        _replace(rng, tree)
-    return ConfigDict(_fixed(tree))
+        replace(rng, tree)
+    return ConfigDict(fixed(tree))
 
 
 def outcome(given: Example) -> str:
-    """ "works" if the config passes every check, "refused" if it ends in one sentence.
+    """What comes of it: "works" if it passes every check, "refused" if it ends in one sentence.
 
     Raises:
         Exception: neither; it is a fault of fgjax.
@@ -186,67 +160,19 @@ def _flags(rng, name, config, tree, count) -> list[str]:
         for key in ("dir", "cache_dir")
         if config.data[key]
     ]
-    paths = [path for path, _ in _leaves(tree)]
+    leaves = leaves_of(tree)
     for _ in range(count):
-        path = [str(part) for part in paths[rng.integers(len(paths))]]
+        place, now = leaves[rng.integers(len(leaves))]
+        path = [str(part) for part in place]
+        value = plausible(rng, place, now) if rng.random() < 0.6 else anything(rng)
         if rng.random() < 0.15:
             path[-1] = str(rng.choice(OPTIONS))
         if rng.random() < 0.15:
             path.pop()
         if path:
             key = path[0] + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in path[1:])
-            flags.append(f"--config.{key}={_value(rng)}")
+            flags.append(f"--config.{key}={fixed(value)}")
     return flags
-
-
-def _replace(rng: np.random.Generator, tree: Any) -> None:
-    """Replace, add or remove one key."""
-    leaves = _leaves(tree)
-    path, _ = leaves[rng.integers(len(leaves))]
-    if len(path) > 1 and rng.random() < 0.2:
-        path = path[:-1]
-    node = tree
-    for key in path[:-1]:
-        node = node[key]
-    draw = rng.random()
-    if draw < 0.05 and isinstance(node, dict):
-        del node[path[-1]]
-    elif draw < 0.25 and isinstance(node, dict):
-        node[str(rng.choice(OPTIONS))] = _value(rng)
-    else:
-        node[path[-1]] = _value(rng)
-
-
-def _value(rng: np.random.Generator) -> Any:
-    pools = (PARTS, BACKBONES, WORDS, NUMBERS, NUMBERS, COMPOUND, GROUPS)
-    pool = pools[rng.integers(len(pools))]
-    value = pool[rng.integers(len(pool))]
-    return _mutable(value)
-
-
-def _leaves(tree: Any, path: tuple = ()) -> list[tuple[tuple, Any]]:
-    """Every key below a tree, with its path; sequences are walked through."""
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    found = []
-    for key, value in items:
-        if isinstance(value, dict) or (isinstance(value, list) and value):
-            found += _leaves(value, (*path, key))
-        found.append(((*path, key), value))
-    return found
-
-
-def _mutable(value: Any) -> Any:
-    """A copy with lists in the place of tuples, so that any of it can be replaced."""
-    if isinstance(value, dict):
-        return {key: _mutable(item) for key, item in value.items()}
-    return [_mutable(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _fixed(value: Any) -> Any:
-    """The inverse of :func:`_mutable`."""
-    if isinstance(value, dict):
-        return {key: _fixed(item) for key, item in value.items()}
-    return tuple(_fixed(item) for item in value) if isinstance(value, list) else value
 
 
 def _photos(folder: Path) -> Path:

@@ -40,6 +40,8 @@ class PhaseSpec:
             raise UserError(f"{where} freezes every group; name one under `train`")
         if len(lengths) > 1:
             raise UserError(f"{where} has {' and '.join(lengths)}; give it one of them")
+        if self.views is not None and not self.views:
+            raise UserError(f"{where} has no views; name at least one, or leave `views` out")
         if self.auto is not None and self.auto not in AUTO:
             raise UserError(f"{where} has auto {self.auto!r}; choose one of {', '.join(AUTO)}")
 

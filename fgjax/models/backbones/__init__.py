@@ -57,7 +57,7 @@ def create(name: str, **options: Any) -> Backbone:
         UserError: unknown name or option; the message lists what exists.
     """
     build, variants = FAMILIES[family(name)]
-    kinds = KINDS | ({"width": MULTIPLE} if build in SCALED else {})
+    kinds = {**KINDS, "width": MULTIPLE} if build in SCALED else KINDS
     options = fitted("model.backbone", name, build, options, kinds)
     return build(**{**variants[name], **options})
 
