@@ -10,7 +10,18 @@ from typing import Any
 import rich
 from ml_collections import ConfigDict as Config
 
-from fgjax import chosen, console, experiment, interrupts, plan, proof, scoring, trained, workdir
+from fgjax import (
+    checks,
+    chosen,
+    console,
+    experiment,
+    interrupts,
+    plan,
+    proof,
+    scoring,
+    trained,
+    workdir,
+)
 from fgjax.data import DataBundle
 from fgjax.data import load as load_data
 from fgjax.errors import UserError
@@ -39,6 +50,7 @@ def train(config: Config, folder: str) -> dict[str, Any]:
 
 def _train(config: Config, where: Path) -> dict[str, Any]:
     began = time.monotonic()
+    checks.before_data(config)
     workdir.check_config(where, config)
     final = config.protocol == "final"
     data = experiment.load_data(config, "train", "test" if final else "validation")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -38,10 +36,10 @@ def default() -> ml_collections.ConfigDict:
 
 def model(
     backbone: str = "efficientnet_lite0",
-    pooling: Mapping[str, Any] | None = None,
-    head: Mapping[str, Any] | None = None,
-    merge: Mapping[str, Any] | None = None,
-    attention: Mapping[str, Any] | None = None,
+    pooling: str | Mapping[str, Any] = "average",
+    head: str | Mapping[str, Any] = "linear",
+    merge: str | Mapping[str, Any] = "none",
+    attention: str | Mapping[str, Any] = "none",
     scales: tuple[float, ...] = (1.0,),
     weights: str | None = "default",
     dtype: str = "float32",
@@ -51,10 +49,10 @@ def model(
 
     Args:
         backbone: its name.
-        pooling: name and options; average pooling of conv5 if not given.
-        head: name and options; linear if not given.
-        merge: name and options, or None.
-        attention: name and options, or None.
+        pooling: its name, or a mapping with name and options.
+        head: likewise.
+        merge: likewise.
+        attention: likewise.
         scales: sizes at which an image goes through the network, as multiples of its own: 1.0 and
             others; the pooling reads their locations together. Reports show the maps of scale 1.
         weights: "default" (those published for the backbone), a file, "hf:timm/NAME", or None
@@ -62,14 +60,13 @@ def model(
         dtype: of the activations: "float32" or "bfloat16".
         **backbone_options: options of the backbone.
     """
-    none = {"name": "none"}
     c = ml_collections.ConfigDict(
         {
             "backbone": {"name": backbone, **backbone_options},
-            "merge": merge or none,
-            "attention": attention or none,
-            "pooling": pooling or {"name": "average"},
-            "head": head or {"name": "linear"},
+            "merge": _part(merge),
+            "attention": _part(attention),
+            "pooling": _part(pooling),
+            "head": _part(head),
             "scales": scales,
             "dtype": dtype,
         }
@@ -77,6 +74,11 @@ def model(
     c.backbone.weights = config_dict.placeholder(str)
     c.backbone.weights = None if weights == "none" else weights
     return c
+
+
+def _part(value: str | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A part by name and options; a bare name stands for its usual options, None for "none"."""
+    return {"name": value or "none"} if isinstance(value, str | None) else value
 
 
 def _train() -> ml_collections.ConfigDict:
@@ -229,29 +231,3 @@ def tiny(c: ml_collections.ConfigDict, last: str = "conv3") -> ml_collections.Co
     )
     c.train.epochs = 3.0
     return c
-
-
-def explained(error: BaseException) -> UserError:
-    """What went wrong with the flags or the config file, as one sentence."""
-    if isinstance(error, UserError):
-        return error
-    text = _text(error)
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    match Path(last.filename).stem:
-        case "config_dict" | "config_path" if isinstance(error, AttributeError | KeyError):
-            return UserError(f"the config has no such key: {text}")
-        case "config_flags" if isinstance(error, OSError):
-            return UserError(f"cannot read the config file: {text.rpartition('] ')[2]}")
-        case "config_flags" if isinstance(error, AttributeError):
-            return UserError("the config file defines no function get_config; give it one")
-        case "_flagvalues" | "_flag" | "config_flags":
-            return UserError(text)
-    where = f"{last.filename}, line {last.lineno}"
-    return UserError(f"the config cannot be loaded: {type(error).__name__}: {text} ({where})")
-
-
-def _text(error: BaseException) -> str:
-    """The message on one line; exceptions that only wrap another one are looked through."""
-    while error.args and isinstance(error.args[0], BaseException):
-        error = error.args[0]
-    return " ".join(str(error.args[0] if error.args else error).split())

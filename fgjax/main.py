@@ -14,8 +14,8 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from fgjax import interrupts
-from fgjax.config import explained
 from fgjax.errors import UserError
+from fgjax.flags import explained, with_parts
 
 MODES = ("train", "evaluate", "predict", "analyze")
 SPLITS = ("validation", "test")
@@ -28,6 +28,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
     Raises:
         UserError: an unknown flag or config key, a value of the wrong type, a faulty config file.
     """
+    argv = with_parts(argv)
     values = flags.FlagValues()
     text = "An experiment: FILE[:ARGUMENT,KEY=VALUE...]; --config.KEY=VALUE overrides a key of it."
     config_flags.DEFINE_config_file("config", None, text, values, sys_argv=argv)
@@ -43,7 +44,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
         if values.config is not None:
             values.config.to_dict()  # a file that failed to load reports it at its first use
     except Exception as error:  # a config file is the user's own code
-        raise explained(error) from error
+        raise explained(error, argv) from error
     return values
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from fgjax.experiment import Model
 from fgjax.finetune import groups, optimizer
 from fgjax.finetune.intervals import Phase, from_record
 from fgjax.finetune.schedule import resolve
+from fgjax.options import fitted, named, plain, shown
 from fgjax.training import inputs, loop, objectives, parallel
 from fgjax.training.state import TrainState
 from fgjax.training.step import StepSettings, phase_gradients, train_step
@@ -42,17 +43,14 @@ def augmentation(config: Config) -> augment.Augmentation:
     """``config.train.augment`` as settings.
 
     Raises:
-        UserError: an unknown field.
+        UserError: an unknown field, or a value that it cannot have.
     """
-    fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list | tuple) else value
-        for key, value in config.train.augment.items()
-    }
-    try:
-        return augment.Augmentation(**fields)
-    except TypeError:
-        known = ", ".join(augment.Augmentation.__dataclass_fields__)
-        raise UserError(f"train.augment has an unknown field; it takes {known}") from None
+    fields = plain(config.train.augment)
+    if not isinstance(fields, Mapping):
+        raise UserError(f"train.augment is {shown(fields)}; expected a dict of fields")
+    return augment.Augmentation(
+        **fitted("train.augment", "", augment.Augmentation, fields, augment.KINDS)
+    )
 
 
 def step_settings(
@@ -68,13 +66,10 @@ def step_settings(
     """
     classes, smoothing = len(data.info.classes), config.train.label_smoothing
     assignment = groups.assign(state.params, config.train.groups)
-    options = dict(config.train.objective)
-    if (weights := class_weights(config, data)) is not None:
-        options["class_weights"] = weights
     common = {
         "apply": model.recognizer.apply,
-        "objective": objectives.create(**options),
-        "optimizer": optimizer.create(**config.train.optimizer),
+        "objective": objective(config, class_weights(config, data)),
+        "optimizer": _optimizer(config),
         "assignment": assignment,
         "batch_norm": groups.batch_norm_paths(state.batch_stats),
         "dtype": model.dtype,
@@ -97,6 +92,34 @@ def step_settings(
         return StepSettings(phase=phase, start=start, prepare=prepare, **common)
 
     return settings
+
+
+def objective(
+    config: Config, class_weights: Sequence[float] | None = None
+) -> tuple[objectives.Objective, ...]:
+    """What ``config.train.objective`` names.
+
+    Args:
+        config: the experiment.
+        class_weights: what ``train.class_weights`` came to, if it asks for some.
+
+    Raises:
+        UserError: an unknown name or option, or one that takes no weights of classes.
+    """
+    name, options = named("train.objective", config.train.objective)
+    if class_weights is not None:
+        if name != "cross_entropy":
+            raise UserError(
+                f"train.class_weights is {config.train.class_weights!r}, which the objective "
+                f"{name!r} does not take; set it to none, or data.sampling to balanced instead"
+            )
+        options["class_weights"] = tuple(class_weights)
+    return objectives.create(name, **options)
+
+
+def _optimizer(config: Config) -> optimizer.Optimizer:
+    name, options = named("train.optimizer", config.train.optimizer)
+    return optimizer.create(name, **options)
 
 
 def class_weights(config: Config, data: DataBundle) -> tuple[float, ...] | None:
@@ -146,10 +169,10 @@ def build(
     count, settings = len(train), step_settings(config, model, data, state)
     assignment = groups.assign(state.params, config.train.groups)
     batches = trunk.batches(config, model, assignment, train, workdir, mesh)
-    phases = _phases(config, assignment, count, recorded)
+    planned = phases(config, assignment, count, recorded)
     if recorded is None:
-        phases = head_rate.resolved(
-            config, model, state.variables, train, phases, assignment, mesh, say
+        planned = head_rate.resolved(
+            config, model, state.variables, train, planned, assignment, mesh, say
         )
     compiled = partial(parallel.compile_step, mode=config.train.parallel, mesh=mesh)
 
@@ -163,13 +186,13 @@ def build(
             yield jax.device_get(gradients(state, batch))
 
     return loop.Plan(
-        phases=phases,
+        phases=planned,
         compile=compile_phase,
         batches=batches,
         measure=measure,
         cost=cost.of_phases(model, settings, len(data.info.classes)),
         score=score,
-        optimizer=optimizer.create(**config.train.optimizer),
+        optimizer=_optimizer(config),
         assignment=assignment,
         mesh=mesh,
         workdir=workdir,
@@ -218,23 +241,38 @@ def check_batch(config: Config, mesh: Any) -> None:
     size, objective = config.data.batch_size, config.train.objective.name
     # Images are mixed before the batch is divided into parts, losses are taken of each part.
     inputs.check_pairs(size, devices, 1, " and ".join(mixing) if random else "")
-    paired = objective if objective == "pairwise_confusion" else ""
+    paired = objective if objective in objectives.PAIRED else ""
     inputs.check_pairs(size, devices, config.train.accumulate, paired)
 
 
-def _phases(config, assignment, count, recorded):
-    """What the run's record says, else what the config says."""
+def phases(
+    config: Config,
+    assignment: Mapping[str, str],
+    count: int,
+    recorded: Mapping[str, Any] | None = None,
+) -> tuple[Phase, ...]:
+    """What the run's record says, else what the config says.
+
+    Args:
+        config: the experiment.
+        assignment: {path: group} of every parameter.
+        count: number of training images.
+        recorded: of the checkpoint that the run goes on from, or None.
+
+    Raises:
+        UserError: a schedule that does not fit.
+    """
     if recorded is not None:
         return from_record(recorded["schedule"])
     names = dict.fromkeys((*GROUPS, *assignment.values()))
-    phases = resolve(
+    found = resolve(
         config.schedule, total_steps(config, count), tuple(names), count / config.data.batch_size
     )
-    groups.check_statistics(assignment, phases)
-    for phase in phases:
+    groups.check_statistics(assignment, found)
+    for phase in found:
         if config.protocol == "final" and (phase.patience or phase.restore_best):
             raise UserError(
                 f"phase {phase.name!r} follows the validation score, which the protocol 'final' "
                 "does not have; give the phase its length, without patience and restore_best"
             )
-    return phases
+    return found

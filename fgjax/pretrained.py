@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fgjax import trees, workdir
+from fgjax import chosen, trees, workdir
 from fgjax.models import weights
 from fgjax.models.weights import sources
 from fgjax.models.weights.files import Tensors
@@ -59,7 +59,7 @@ def check_spec(spec: str | Path, name: str) -> None:
         return
     where = Path(spec).absolute()
     sources.from_metadata(_stated(where), sources.default_preprocessing(name), spec)
-    _chosen_step(where)
+    checkpoints.by_preference(where, best=False)
 
 
 def _load_run(where: Path) -> tuple[Tensors, dict[str, str]]:
@@ -68,14 +68,8 @@ def _load_run(where: Path) -> tuple[Tensors, dict[str, str]]:
     The tensors are called "params/conv1/…/kernel", "batch_stats/conv1/…/mean".
     """
     stated = _stated(where)
-    step = _chosen_step(where)
-    items = checkpoints.read(where, step, ("params", "batch_stats", "ema"))
-    trained = items.pop("ema", None) or items
-    return trees.by_path(trained), stated
-
-
-def _chosen_step(where: Path) -> int:
-    return checkpoints.chosen_step(where, best=workdir.read_config(where).protocol == "develop")
+    variables = chosen.read(where, workdir.read_config(where).protocol).variables
+    return trees.by_path({name: variables[name] for name in ("params", "batch_stats")}), stated
 
 
 def _stated(where: Path) -> dict[str, str]:

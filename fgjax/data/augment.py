@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 from fgjax.ops import boxes
+from fgjax.options import Kinds, choice, number
 
 # ITU-R BT.601 luma, and the YIQ colour space in which a hue shift is a rotation.
 LUMA = (0.299, 0.587, 0.114)
@@ -25,6 +26,19 @@ _TO_RGB = np.linalg.inv(_TO_YIQ)
 _MIXING = 0x6D6978
 
 _METHODS = {"bilinear": "linear", "bicubic": "cubic"}
+
+
+_SHARE = number(0, 1)
+# What the fields of an augmentation may be, where their type does not say it.
+KINDS: Kinds = {
+    **dict.fromkeys(("flip", "brightness", "contrast", "saturation", "hue", "erase"), _SHARE),
+    "scale": number(0, 1, above=True),
+    "ratio": number(0, 100, above=True),
+    "erase_scale": number(0, 1, above=True),
+    "mixup": number(0, 1000),
+    "cutmix": number(0, 1000),
+    "interpolation": choice(*_METHODS),
+}
 
 
 @dataclasses.dataclass(frozen=True)

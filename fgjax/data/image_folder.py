@@ -50,6 +50,23 @@ def open_folder(config: ml_collections.ConfigDict) -> info.Dataset:
     return info.Dataset(description, readers, by_rule)
 
 
+def splits(config: ml_collections.ConfigDict) -> set[str]:
+    """The splits that the names of the folders promise; no file is opened.
+
+    Args:
+        config: ``config.data``: dir, test_share.
+
+    Raises:
+        UserError: the folder is missing or holds no class folders.
+    """
+    root = _existing_folder(config.dir)
+    folders = layout.split_folders(root)
+    layout.class_folders(folders.get("train", root), config.skip_broken)
+    if folders:
+        return set(folders)
+    return {"train", "test"} if config.test_share else {"train"}
+
+
 def _existing_folder(folder: str | None) -> Path:
     if not folder:
         raise UserError(

@@ -76,6 +76,12 @@ def open_synthetic_birds(config: ml_collections.ConfigDict) -> info.Dataset:
     )
 
 
+def check_folder(config: ml_collections.ConfigDict) -> None:
+    """Raises a UserError unless ``config.dir`` is None or looks like CUB_200_2011, by its names."""
+    if config.dir is not None:
+        cub200.annotation_files(_layout_folder(Path(config.dir).expanduser()))
+
+
 def _layout_folder(folder: Path) -> Path:
     if not folder.is_dir():
         raise UserError(

@@ -45,6 +45,8 @@ def resolve(views: str | Sequence[str]) -> tuple[str, ...]:
         if views not in PRESETS:
             raise UserError(f"unknown set of views {views!r}; choose from {', '.join(PRESETS)}")
         return PRESETS[views]
+    if len(views) == 1 and views[0] in PRESETS:  # as --config.evaluate.views=ten_crop is read
+        return PRESETS[views[0]]
     if not views:
         raise UserError('evaluate.views is empty; name at least one view, such as "center"')
     for view in views:

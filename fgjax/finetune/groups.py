@@ -38,9 +38,9 @@ def assign(tree: Any, rules: Rules = ()) -> dict[str, str]:
         rules: (regular expression, group) pairs, tried before the nine default groups.
 
     Raises:
-        UserError: a rule that matches no path, or a path that no rule covers.
+        UserError: a rule that is no pattern or matches no path, or a path that no rule covers.
     """
-    compiled = [(re.compile(pattern), group) for pattern, group in (*rules, *DEFAULT_RULES)]
+    compiled = [(_compiled(pattern), group) for pattern, group in (*rules, *DEFAULT_RULES)]
     assignment, used = {}, set()
     for path in trees.by_path(tree):
         index = next((i for i, (regex, _) in enumerate(compiled) if regex.fullmatch(path)), None)
@@ -57,6 +57,16 @@ def assign(tree: Any, rules: Rules = ()) -> dict[str, str]:
                 "pattern has not taken; correct it or remove it"
             )
     return assignment
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UserError(
+            f"train.groups has the pattern {pattern!r}, which is no regular expression ({error}); "
+            'write one such as "conv4/block5_.*"'
+        ) from error
 
 
 def levels_of(assignment: Mapping[str, str], names: Iterable[str]) -> set[str]:

@@ -18,6 +18,7 @@ from fgjax import trees
 from fgjax.errors import UserError
 from fgjax.finetune.groups import Leaves
 from fgjax.finetune.intervals import Interval, Phase, rate_at
+from fgjax.options import fitted, number
 
 # decay -> transformation that turns gradients into a descent direction (before the rate)
 Optimizer = Callable[[float], optax.GradientTransformation]
@@ -72,6 +73,8 @@ def _adam_by_leaf(adam: optax.GradientTransformation) -> optax.GradientTransform
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": sgd, "adamw": adamw}
 # Whose steps are as long as the gradient; Adam's do not depend on its length.
 PROPORTIONAL = ("sgd",)
+_SHARE = number(0, 1, below=True)
+_KINDS = {"momentum": _SHARE, "b1": _SHARE, "b2": _SHARE, "eps": number(0, 1, above=True)}
 
 
 def create(name: str, **options) -> Optimizer:
@@ -81,11 +84,8 @@ def create(name: str, **options) -> Optimizer:
         UserError: unknown name or option.
     """
     if name not in OPTIMIZERS:
-        raise UserError(f"unknown optimizer {name!r}; choose one of {', '.join(OPTIMIZERS)}")
-    try:
-        return OPTIMIZERS[name](**options)
-    except TypeError as error:
-        raise UserError(f"the optimizer {name!r} does not take these options: {error}") from None
+        raise UserError(f"train.optimizer.name is {name!r}; choose one of {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[name](**fitted("train.optimizer", name, OPTIMIZERS[name], options, _KINDS))
 
 
 def trained_leaves(

@@ -41,66 +41,27 @@ best validated weights. What they came to is recorded in the checkpoint.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fgjax.errors import UserError
 from fgjax.finetune.intervals import BATCH_NORM, SHAPES, SWITCHES, Interval, Phase
+from fgjax.finetune.phase_spec import KINDS, RATE, PhaseSpec, phase_spec
+from fgjax.options import TEXT, Kinds, check, or_none, shown
 from fgjax.vocabulary import GROUPS, LEVELS
 
-AUTO = ("rgn", "snr")
 CLOCKS = ("phase", "unfreeze", "run")
 OPTIONS = ("rate", "decay", "bn", "shape", "warmup", "clock")
 
 
-@dataclasses.dataclass(frozen=True)
-class PhaseSpec:
-    """A phase as the config writes it; see the module's docstring."""
-
-    name: str
-    train: Mapping[str, Any]
-    share: float | None = None
-    epochs: float | None = None
-    steps: int | None = None
-    shape: str = "cosine"
-    warmup: float = 0.0
-    clock: str = "phase"
-    decay: float = 0.0
-    bn: str | None = None
-    views: Sequence[str] | None = None
-    size: int | None = None
-    auto: str | None = None
-    batches: int = 5
-    patience: int | None = None
-    restore_best: bool = False
-
-    def __post_init__(self):
-        where = f"phase {self.name!r}"
-        lengths = [key for key in ("share", "epochs", "steps") if getattr(self, key) is not None]
-        if not self.train:
-            raise UserError(f"{where} freezes every group; name one under `train`")
-        if len(lengths) > 1:
-            raise UserError(f"{where} has {' and '.join(lengths)}; give it one of them")
-        given = [key for key in ("patience", "size") if getattr(self, key) is not None]
-        for key in (*lengths, "batches", *given):
-            if not getattr(self, key) > 0:
-                raise UserError(f"{where} has {key} {getattr(self, key)}; it must be positive")
-        if self.auto is not None and self.auto not in AUTO:
-            raise UserError(f"{where} has auto {self.auto!r}; choose one of {', '.join(AUTO)}")
-
-
-def _phase_spec(entry: Mapping[str, Any] | PhaseSpec) -> PhaseSpec:
-    if isinstance(entry, PhaseSpec):
-        return entry
-    try:
-        return PhaseSpec(**entry)
-    except TypeError:
-        known = [field.name for field in dataclasses.fields(PhaseSpec)]
-        raise UserError(
-            f"the phase {dict(entry)} does not fit; a phase has a name, `train`, and of these: "
-            f"{', '.join(known)}"
-        ) from None
+# What a group's options may be, where they are not the name of something.
+_OF_GROUP: Kinds = {
+    "bn": or_none(TEXT),
+    "clock": TEXT,
+    "decay": KINDS["decay"],
+    "shape": TEXT,
+    "warmup": KINDS["warmup"],
+}
 
 
 def _options(spec: PhaseSpec, group: str, groups: Sequence[str]) -> dict[str, Any]:
@@ -118,11 +79,13 @@ def _options(spec: PhaseSpec, group: str, groups: Sequence[str]) -> dict[str, An
         )
     common = {key: getattr(spec, key) for key in OPTIONS if key != "rate"}
     options = common | given
-    rate, warmup = options["rate"], options["warmup"]
-    if not isinstance(rate, int | float) or not rate > 0:
-        raise UserError(f"{where} has rate {rate!r}; it must be a positive number")
-    if not 0 <= warmup <= 1:
-        raise UserError(f"{where} has warmup {warmup}; it is a share of the rate's curve, 0 to 1")
+    if not RATE.fits(options["rate"]):
+        raise UserError(
+            f"{where} has rate {shown(options['rate'])}; it must be a positive number, "
+            "and a group that is to stay frozen is left out of `train`"
+        )
+    for option, kind in _OF_GROUP.items():
+        check(f"{option} of {where}", options[option], kind)
     for key, known in (("shape", SHAPES), ("clock", CLOCKS)):
         if options[key] not in known:
             raise UserError(f"{where} has {key} {options[key]!r}; choose one of {', '.join(known)}")
@@ -193,6 +156,8 @@ def resolve(
         UserError: no phases, more phases than steps, a phase beyond the end of the run, an unknown
             group or option, a bad value.
     """
+    if not isinstance(schedule, Sequence) or isinstance(schedule, str):
+        raise UserError(f"the schedule is {shown(schedule)}; expected phases in a tuple")
     if not schedule:
         raise UserError("the schedule has no phases; give at least one")
     if total_steps < len(schedule):
@@ -200,7 +165,7 @@ def resolve(
             f"the run has {total_steps} steps for {len(schedule)} phases; "
             "raise train.epochs or lower data.batch_size"
         )
-    specs = [_phase_spec(entry) for entry in schedule]
+    specs = [phase_spec(index, entry) for index, entry in enumerate(schedule)]
     names = [spec.name for spec in specs]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UserError(f"two phases are called {min(repeated)!r}; give each its own name")

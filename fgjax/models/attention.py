@@ -29,6 +29,7 @@ from fgjax.models.context import Context
 from fgjax.models.factory import make
 from fgjax.models.layers import BatchNorm, Conv, ConvBN, Dense
 from fgjax.ops.peak import maximum, maximum_over_places
+from fgjax.options import TEXT, check, several
 from fgjax.vocabulary import Hierarchy
 
 Map = Float[Array, "b h w c"]
@@ -226,6 +227,7 @@ def create(
     Raises:
         UserError: an unknown name or option.
     """
+    check("model.attention.levels", levels, several(TEXT, "('conv4', 'conv5')"))
     if name in BLOCKS:
         template = make("attention", BLOCKS, name, options)
         return LevelAttention(tuple(template.clone(name=level) for level in levels))

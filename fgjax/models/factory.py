@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fgjax.errors import UserError
+from fgjax.options import Kinds, fitted, number, whole
+
+POSITIVE = number(above=True)
+# What options of parts may be, where their type does not say it.
+KINDS: Kinds = {
+    "damping": number(),
+    "dropout": number(0, 1, below=True),
+    "epsilon": number(0, 1, above=True),
+    "exponent": number(0, 1, above=True),
+    "extra_levels": whole(0, 4),
+    "factors": whole(1, 1024),
+    "heads": whole(1, 1024),
+    "iterations": whole(1, 100),
+    "kernel_size": whole(1, 63),
+    "power": POSITIVE,
+    "repeats": whole(1, 50),
+    "root_exponent": POSITIVE,
+    "scale": POSITIVE,
+    "seed": whole(0, 2**32 - 1),
+}
 
 
-def make(part: str, table: Mapping[str, Callable[..., Any]], name: str, options: Mapping) -> Any:
+def make(
+    part: str,
+    table: Mapping[str, Callable[..., Any]],
+    name: str,
+    options: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
+) -> Any:
     """``table[name](**options)``; None for "none", whatever the options.
 
     Args:
         part: the config's word for what is made, "merge" for ``model.merge``.
         table: what can be made, by name.
         name: which of it.
-        options: the constructor's arguments.
+        options: arguments of the constructor that the config gives; they are checked.
+        given: arguments that are already checked.
 
     Raises:
-        UserError: an unknown name or option; the message lists what exists.
+        UserError: an unknown name or option, or a value that an option cannot have; the message
+            lists what exists.
     """
     if name == "none":
         return None
@@ -27,14 +54,5 @@ def make(part: str, table: Mapping[str, Callable[..., Any]], name: str, options:
         raise UserError(
             f"model.{part}.name is {name!r}; choose one of none, {', '.join(sorted(table))}"
         )
-    known = [key for key in inspect.signature(table[name]).parameters if key not in _LINEN]
-    unknown = sorted(options.keys() - set(known))
-    if unknown:
-        raise UserError(
-            f"model.{part} {name!r} has no option {', '.join(unknown)}; "
-            f"its options are {', '.join(known)}"
-        )
-    return table[name](**options)
-
-
-_LINEN = ("parent", "name")
+    options = fitted(f"model.{part}", name, table[name], options, KINDS)
+    return table[name](**options, **(given or {}))

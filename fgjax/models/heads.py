@@ -22,6 +22,7 @@ from fgjax.models.context import Context
 from fgjax.models.factory import make
 from fgjax.models.layers import BatchNorm, ConvBN, Dense, relu6
 from fgjax.ops.normalize import l2_normalize
+from fgjax.options import check, or_none, whole
 
 Maps = tuple[Float[Array, "b _h _w _c"], ...]
 Pooled = Float[Array, "b d"]
@@ -266,6 +267,8 @@ def create(name: str, classes: int, expand: int | None = None, **options: Any) -
     Raises:
         UserError: an unknown name or option.
     """
+    given: dict[str, Any] = {"classes": classes}
+    check("model.head.expand", expand, or_none(whole()))
     if expand is not None:
-        options["expand"] = ConvBN(expand, activation=relu6, epsilon=1e-3)
-    return make("head", HEADS, name, {"classes": classes, **options})
+        given["expand"] = ConvBN(expand, activation=relu6, epsilon=1e-3)
+    return make("head", HEADS, name, options, given)

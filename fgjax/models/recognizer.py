@@ -18,6 +18,7 @@ from fgjax.models import attention, backbones, heads, merges, pooling, scales
 from fgjax.models.backbones.base import Backbone, Stages
 from fgjax.models.backbones.hrnet import ClassificationHead, HRNet
 from fgjax.models.context import Context
+from fgjax.options import named
 from fgjax.vocabulary import Hierarchy
 
 
@@ -212,17 +213,20 @@ def build(model, classes: int, **backbone_options) -> Recognizer:
         UserError: an unknown part or option, or parts that do not fit each other.
     """
 
-    def options(part):
-        return {key: value for key, value in model[part].items() if key not in ("name", "weights")}
+    def create(part, make, **given):
+        name, options = named(f"model.{part}", model.get(part))
+        if part == "backbone":
+            options.pop("weights", None)
+        if "classes" in options:
+            raise UserError(f"model.{part} has no option classes: the data say them; leave it out")
+        return make(name, **options | given)
 
     built = Recognizer(
-        backbone=backbones.create(
-            model["backbone"]["name"], **options("backbone") | backbone_options
-        ),
-        merge=merges.create(model["merge"]["name"], **options("merge")),
-        attention=attention.create(model["attention"]["name"], **options("attention")),
-        pooling=pooling.create(model["pooling"]["name"], **options("pooling")),
-        head=heads.create(model["head"]["name"], classes=classes, **options("head")),
+        backbone=create("backbone", backbones.create, **backbone_options),
+        merge=create("merge", merges.create),
+        attention=create("attention", attention.create),
+        pooling=create("pooling", pooling.create),
+        head=create("head", heads.create, classes=classes),
         scales=scales.resolve(model.get("scales", (1.0,))),
     )
     _check_fit(built)

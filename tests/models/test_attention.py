@@ -106,7 +106,7 @@ def test_what_does_not_exist_is_refused_by_a_sentence():
         UserError, match=r"model.attention.name is 'sse'; choose one of none, bilin"
     ):
         attention.create("sse")
-    with pytest.raises(UserError, match="'eca' has no option width; its options are "):
+    with pytest.raises(UserError, match="'eca' has no option width; it takes none"):
         attention.create("eca", width=3)
     with pytest.raises(
         UserError, match="'cbam' has no option ratio; its options are reduction, ke"

@@ -288,7 +288,11 @@ def test_scaled_widths(width, multiplier, expected):
     ("name", "options", "message"),
     [
         ("resnet51", {}, r"no backbone 'resnet51'; choose one of .*resnet50.*vgg16"),
-        ("resnet50", {"depth": 2}, r"resnet50 has no option depth; it has depths, .*antialias"),
+        (
+            "resnet50",
+            {"depth": 2},
+            r"'resnet50' has no option depth; its options are depths, .*antialias",
+        ),
         ("resnet50", {"output_stride": 4}, r"output_stride=4 must be 32, 16 or 8"),
         ("resnet50", {"block": "fat"}, r"block='fat' must be 'basic' or 'bottleneck'"),
         ("vgg16", {"last": "conv6"}, r"last='conv6' must name one of the levels conv1, .*conv5"),

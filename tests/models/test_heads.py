@@ -162,5 +162,5 @@ def test_expand_stands_before_the_pooling_in_the_head_group():
 def test_bad_names_and_options():
     with pytest.raises(UserError, match=r"model.head.name is 'mlp'; choose one of none, cosine"):
         heads.create("mlp", classes=3)
-    with pytest.raises(UserError, match="has no option rate; its options are classes, dropout"):
+    with pytest.raises(UserError, match="has no option rate; its options are dropout, expand"):
         heads.create("linear", classes=3, rate=0.5)

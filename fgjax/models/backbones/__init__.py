@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from fgjax.models.backbones import convnext, efficientnet_lite, hrnet, resnet, v
 from fgjax.models.backbones.base import Backbone, Variants
 from fgjax.models.context import Context
 from fgjax.models.cost import multiply_adds
+from fgjax.options import Kinds, fitted, number, whole
 
 # family: (builder, {name: its options})
 FAMILIES: dict[str, tuple[Callable[..., Backbone], Variants]] = {
@@ -24,6 +24,17 @@ FAMILIES: dict[str, tuple[Callable[..., Backbone], Variants]] = {
     "resnet": (resnet.resnet, resnet.VARIANTS),
     "vgg": (vgg.vgg, vgg.VARIANTS),
 }
+
+COUNT = whole(1, 100)  # of blocks
+MULTIPLE = number(0, 20, above=True)
+KINDS: Kinds = {
+    "blocks": COUNT,
+    "bottlenecks": COUNT,
+    "depth": MULTIPLE,
+    "depths": COUNT,
+    "modules": COUNT,
+}
+SCALED = (efficientnet_lite.efficientnet_lite, vgg.vgg)  # whose width is a multiple, no count
 
 
 def names() -> tuple[str, ...]:
@@ -46,12 +57,8 @@ def create(name: str, **options: Any) -> Backbone:
         UserError: unknown name or option; the message lists what exists.
     """
     build, variants = FAMILIES[family(name)]
-    known = inspect.signature(build).parameters
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise UserError(
-            f"Backbone {name} has no option {', '.join(unknown)}; it has {', '.join(known)}."
-        )
+    kinds = {**KINDS, "width": MULTIPLE} if build in SCALED else KINDS
+    options = fitted("model.backbone", name, build, options, kinds)
     return build(**{**variants[name], **options})
 
 

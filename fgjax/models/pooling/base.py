@@ -159,7 +159,6 @@ class NormalizedPooling(Pooling):
         super().validate()
         unknown = [step for step in self.normalize if step not in _STEPS]
         require(not unknown, f"normalize has {unknown}: choose among {', '.join(_STEPS)}")
-        require(0 < self.exponent <= 1, f"exponent is {self.exponent}: give a number in (0, 1]")
 
     def normalized(self, z: Float[Array, "b d"]) -> Float[Array, "b d"]:
         """``z`` after the steps of ``normalize``."""

@@ -36,7 +36,6 @@ class CompactBilinear(SecondOrder):
     def validate(self) -> None:
         """See :class:`Pooling`."""
         super().validate()
-        require(self.d > 0, f"d is {self.d}: a sketch needs at least one dimension")
         known = ", ".join(_ALGORITHMS)
         require(self.sketch in _ALGORITHMS, f"sketch is {self.sketch!r}: choose one of {known}")
         check_algorithm(self.algorithm, _ALGORITHMS[self.sketch])

@@ -76,11 +76,6 @@ class GeM(FirstOrder):
     trainable: bool = True
     epsilon: float = 1e-6
 
-    def validate(self) -> None:
-        """See :class:`Pooling`."""
-        super().validate()
-        require(self.power > 0, f"power is {self.power}: give a positive number")
-
     @nn.compact
     def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
         """See :class:`Pooling`."""

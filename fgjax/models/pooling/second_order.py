@@ -34,14 +34,6 @@ class SecondOrder(NormalizedPooling):
     project: int | None = None
     project_relu: bool = True
 
-    def validate(self) -> None:
-        """See :class:`Pooling`."""
-        super().validate()
-        require(
-            self.project is None or self.project > 0,
-            f"project is {self.project}: give a positive width or None",
-        )
-
     @nn.compact
     def parts(self, maps: Maps, ctx: Context, attention: dict[str, Array]) -> list[Part]:
         """See :class:`Pooling`."""
@@ -106,9 +98,6 @@ class Bilinear(SecondOrder):
         super().validate()
         known = (None, "newton_schulz", "power", "log")
         require(self.root in known, f"root is {self.root!r}: choose one of {known}")
-        require(self.iterations > 0, f"iterations is {self.iterations}: it needs at least one")
-        require(self.root_exponent > 0, f"root_exponent is {self.root_exponent}: it must be > 0")
-        require(self.damping >= 0, f"damping is {self.damping}: it must not be negative")
         require(self.root is not None or not self.damping, "damping acts before a root: choose one")
         symmetric = self.triangle or self.root is not None
         require(not symmetric or len(self.levels) == 1, "triangle and root need exactly one level")
@@ -184,8 +173,6 @@ class Factorized(SecondOrder):
     def validate(self) -> None:
         """See :class:`Pooling`."""
         super().validate()
-        require(self.d > 0, f"d is {self.d}: it must be positive")
-        require(self.factors > 0, f"factors is {self.factors}: it must be positive")
         check_algorithm(self.algorithm, ("gram", "locations", "auto"))
 
     @nn.compact

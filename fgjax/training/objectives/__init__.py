@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fgjax.errors import UserError
 from fgjax.ops import losses
+from fgjax.options import fitted, number, whole
 from fgjax.training.objectives.base import Aux, Objective, correct
 from fgjax.training.objectives.cal import cal
 from fgjax.training.objectives.centers import center_loss, initial_centers
@@ -42,6 +43,17 @@ OBJECTIVES: dict[str, Callable[..., Objective | tuple[Objective, ...]]] = {
     "pmg": pmg,
 }
 WITH_CENTERS = ("center_loss", "wsdan", "cal")
+PAIRED = ("pairwise_confusion",)  # read neighbours of a batch together
+
+_SHARE = number(0, 1)
+_KINDS = {
+    "center_rate": _SHARE,
+    "class_weights": number(),
+    "crop": _SHARE,
+    "drop": _SHARE,
+    "pieces": whole(1, 64),
+    "rate": _SHARE,
+}
 
 
 def create(name: str, **options) -> tuple[Objective, ...]:
@@ -51,11 +63,8 @@ def create(name: str, **options) -> tuple[Objective, ...]:
         UserError: unknown name or option.
     """
     if name not in OBJECTIVES:
-        raise UserError(f"unknown objective {name!r}; choose one of {', '.join(OBJECTIVES)}")
-    try:
-        made = OBJECTIVES[name](**options)
-    except TypeError as error:
-        raise UserError(f"the objective {name!r} does not take these options: {error}") from None
+        raise UserError(f"train.objective.name is {name!r}; choose one of {', '.join(OBJECTIVES)}")
+    made = OBJECTIVES[name](**fitted("train.objective", name, OBJECTIVES[name], options, _KINDS))
     return made if isinstance(made, tuple) else (made,)
 
 
