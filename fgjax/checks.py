@@ -42,7 +42,6 @@ def before_data(config: Config) -> None:
     data = unread(_classes(config))
     model = _model(config, len(data.info.classes))
     plan.augmentation(config)
-    plan.check_batch(config, parallel.make_mesh(config.train.devices))
     _check_splits(config)
     state = _state(config, model, len(data.info.classes))
     scoring.check(model, config.evaluate.views, state.averaged)
@@ -98,9 +97,11 @@ def _check_splits(config: Config) -> None:
 def _check_phases(config: Config, model: Model, data: DataBundle, state: TrainState) -> None:
     """The schedule fits the recogniser, and every phase has a step that can be traced."""
     assignment = groups.assign(state.params, config.train.groups)
+    phases = plan.phases(config, assignment, BATCHES * config.data.batch_size)
+    plan.check_batch(config, parallel.make_mesh(config.train.devices))
     settings = plan.step_settings(config, model, data, state)
     traced = set()
-    for phase in plan.phases(config, assignment, BATCHES * config.data.batch_size):
+    for phase in phases:
         mine = settings(phase)
         shapes = (phase.views, phase.size, mine.start)
         if shapes not in traced:

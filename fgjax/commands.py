@@ -44,13 +44,13 @@ def train(config: Config, folder: str) -> dict[str, Any]:
         UserError: anything that the user can put right.
         Interrupted: Ctrl-C during the training; the state of the last step is saved.
     """
+    checks.before_data(config)
     with workdir.claimed(folder) as where:
         return _train(config, where)
 
 
 def _train(config: Config, where: Path) -> dict[str, Any]:
     began = time.monotonic()
-    checks.before_data(config)
     workdir.check_config(where, config)
     final = config.protocol == "final"
     data = experiment.load_data(config, "train", "test" if final else "validation")

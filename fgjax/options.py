@@ -57,8 +57,9 @@ def number(low: float = 0.0, high: float = 1e6, above: bool = False, below: bool
     def fits(value: Any) -> bool:
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             return False
-        over = value > low if above else value >= low
-        return bool(over and (value < high if below else value <= high))
+        given = float(value)
+        over = given > low if above else given >= low
+        return over and (given < high if below else given <= high)
 
     start = f"above {low:g}" if above else f"from {low:g}"
     return Kind(f"a number {start} {'to below' if below else 'to'} {high:g}", fits)

@@ -169,7 +169,7 @@ def build(
     count, settings = len(train), step_settings(config, model, data, state)
     assignment = groups.assign(state.params, config.train.groups)
     batches = trunk.batches(config, model, assignment, train, workdir, mesh)
-    planned = phases(config, assignment, count, recorded)
+    planned: Sequence[Phase] = phases(config, assignment, count, recorded)
     if recorded is None:
         planned = head_rate.resolved(
             config, model, state.variables, train, planned, assignment, mesh, say

@@ -185,7 +185,7 @@ def test_a_folder_without_what_the_protocol_needs_is_refused_by_its_names(tiny_p
     c = own_photos.get_config("protocol=final,tiny")
     c.data.dir = str(tiny_photos)
     checks.before_data(c)
-    (tiny_photos / "test").rename(tiny_photos / "later")
+    (tiny_photos / "test").rename(tiny_photos.parent / "later")
     assert "'final' is scored on a test split" in refusal(c)
     c.data.dir = str(tiny_photos / "nowhere")
     assert "nowhere does not exist" in refusal(c)

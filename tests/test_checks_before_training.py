@@ -24,9 +24,7 @@ def attempt(monkeypatch, tmp_path):
 def test_final_without_a_test_split(attempt, tmp_path):
     small_run.photos(tmp_path / "data" / "train", 2)
     config = small_run.config(tmp_path / "data", "final")
-    with pytest.raises(
-        UserError, match=r"scores the test split, and .*data has none; add a folder"
-    ):
+    with pytest.raises(UserError, match="'final' is scored on a test split, and .*data has none"):
         attempt(config)
 
 

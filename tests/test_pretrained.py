@@ -55,8 +55,9 @@ def make_run(folder, config, scores=(0.5,), asked=None, ema=False):
             if ema:
                 negative = jax.tree.map(np.negative, filled)
                 state = state.replace(ema={"params": negative, "batch_stats": state.batch_stats})
-            checkpoints.save(manager, state, {}, {"top1": score})
+            checkpoints.save(manager, state, {"schedule": [{"stop": 3}]})
             manager.wait_until_finished()
+            checkpoints.complete(folder, step, {"score": {"top1": score}})
     return folder
 
 

@@ -19,9 +19,7 @@ def run(tmp_path_factory):
     """Trained on three devices, which cannot share the 64 images of an evaluation equally."""
     where = tmp_path_factory.mktemp("develop")
     folder = small_run.photos(where / "photos", 10)
-    c = small_run.config(folder)
-    c.train.devices = 3
-    commands.train(c, str(where / "run"))
+    commands.train(small_run.config(folder), str(where / "run"))
     return where / "run"
 
 
@@ -62,7 +60,6 @@ def test_a_run_whose_scoring_failed_goes_on_and_ends_like_one_that_did_not(
     run, tmp_path, monkeypatch
 ):
     config = small_run.config(run.parent / "photos")
-    config.train.devices = 3
 
     def failing(*_):
         raise OSError("the photos are gone")
