@@ -34,8 +34,7 @@ def small(protocol="final", **options):
 
 
 def zeros(model):
-    images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
-    module = model.recognizer
+    module, images = model.recognizer, jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, Context()), images)
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 

@@ -106,7 +106,7 @@ def test_the_weights_of_a_plain_resnet_lack_the_attention():
     with pytest.raises(UserError) as caught:
         weights.assign(source, "resnet50", shapes("resnet50", attention="se", **tiny))
     first, *lines = str(caught.value).splitlines()
-    assert first == "The weights plain.safetensors do not fit resnet50:"
+    assert first == "the weights plain.safetensors do not fit resnet50:"
     at = "params/conv2/block0/attention"
     assert {line.strip() for line in lines} == {
         f"{at}/reduce/kernel (32, 8) is missing",

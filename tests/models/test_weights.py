@@ -134,6 +134,14 @@ def test_all_that_does_not_fit_is_listed_in_one_error():
     }
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_numbers_that_no_network_can_hold_are_listed(value):
+    tensors = published()
+    tensors["features.3.bias"] = np.full(16, value)
+    with pytest.raises(UserError, match=r"features\.3\.bias has values that are no finite float32"):
+        weights.assign(source(tensors), NAME, template())
+
+
 def test_weights_of_another_architecture_are_refused_with_every_tensor():
     tensors = {"layer1.0.conv1.weight": np.zeros((8, 8, 3, 3)), "bn1.running_mean": np.zeros(8)}
     with pytest.raises(UserError) as caught:

@@ -41,7 +41,8 @@ def assign(
             :data:`PUBLISHED_PARTS`.
 
     Raises:
-        UserError: something is missing, superfluous or of another shape; all of it is listed.
+        UserError: something is missing, superfluous, of another shape or not finite; all of it is
+            listed.
     """
     template = {
         "/".join(path): leaf for path, leaf in traverse_util.flatten_dict(dict(variables)).items()
@@ -78,7 +79,10 @@ def match(
             problems.append(f"{key} {value.shape} is not part of it")
         elif path in wanted:
             leaf = wanted.pop(path)
-            matched[path] = _layout(key, value, leaf.shape).astype(leaf.dtype)
+            with np.errstate(all="ignore"):  # said below, with the tensor's name
+                matched[path] = _layout(key, value, leaf.shape).astype(leaf.dtype)
+            if not np.isfinite(matched[path]).all():
+                problems.append(f"{key} has values that are no finite {leaf.dtype}")
             if matched[path].shape != leaf.shape:
                 problems.append(
                     f"{key} has shape {value.shape}, {path} needs {_published(leaf.shape)}"

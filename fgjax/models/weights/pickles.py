@@ -131,7 +131,7 @@ def read_pth(path: Path) -> dict[str, np.ndarray]:
     """The tensors of a ``.pth`` or ``.pt`` file by name, zip or legacy format, bit for bit.
 
     Of a file of n bytes, storages and tensors each take no more than :func:`.reading.limit` (n)
-    bytes, and what describes them no more than 300 MB.
+    bytes, and what describes them a few hundred megabytes at most.
 
     Raises:
         UserError: the file is damaged, is no state dict, names anything but tensors, or would
