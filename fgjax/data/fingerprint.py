@@ -31,8 +31,8 @@ def of_files(root: Path, paths: Iterable[Path]) -> str:
 
 
 def of_folders(root: Path, folders: Iterable[Path]) -> str:
-    """The digest of all files in folders below ``root``, hidden ones and linked ones included."""
-    found = (path for folder in folders for path in walk.files(folder, with_hidden=True))
+    """The digest of the files in folders below ``root``, linked ones included, hidden ones not."""
+    found = (path for folder in folders for path in walk.files(folder))
     return of_files(root, filter(os.path.isfile, found))
 
 

@@ -94,7 +94,7 @@ def _layout_folder(folder: Path) -> Path:
 
 def _layout_fingerprint(folder: Path) -> str:
     annotations, images = cub200.annotation_files(folder), folder / "images"
-    found = walk.files(images, with_hidden=True) if images.is_dir() else []
+    found = walk.files(images) if images.is_dir() else []
     return fingerprint.of_files(folder, [*annotations, *filter(os.path.isfile, found)])
 
 

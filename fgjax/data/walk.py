@@ -24,19 +24,15 @@ def photos(folder: Path) -> list[Path]:
     return sorted(filter(looks_like_photo, found))
 
 
-def files(folder: Path, with_hidden: bool = False) -> list[Path]:
-    """All files in a folder and in the folders below it, sorted.
+def files(folder: Path) -> list[Path]:
+    """The files in a folder and in the folders below it, sorted; hidden ones are left out.
 
     Folders that are links are followed, except to where the link itself lies.
-
-    Args:
-        folder: where to begin.
-        with_hidden: take hidden files, and what lies in hidden folders, too.
 
     Raises:
         UserError: a folder cannot be looked into.
     """
-    return sorted(_below(folder, with_hidden, (folder.resolve(),)))
+    return sorted(_below(folder, (folder.resolve(),)))
 
 
 def looks_like_photo(path: Path) -> bool:
@@ -57,17 +53,17 @@ def check_name(path: Path) -> None:
         raise UserError(f"the name of {shown(path)} is not written in UTF-8; rename it")
 
 
-def _below(folder: Path, with_hidden: bool, above: tuple[Path, ...]) -> Iterator[Path]:
+def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     """Files below a folder; ``above`` are the real places of it and of the links that led there."""
     for path, is_folder in _entries(folder):
-        if _hidden(path) and not with_hidden:
+        if _hidden(path):
             continue
         if not is_folder:
             yield path
         elif not path.is_symlink():
-            yield from _below(path, with_hidden, (*above[:-1], above[-1] / path.name))
+            yield from _below(path, (*above[:-1], above[-1] / path.name))
         elif not any(place.is_relative_to(path.resolve()) for place in above):
-            yield from _below(path, with_hidden, (*above, path.resolve()))
+            yield from _below(path, (*above, path.resolve()))
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
@@ -76,8 +72,6 @@ def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
         with os.scandir(folder) as entries:
             found = [(folder / entry.name, _is_folder(entry)) for entry in entries]
     except OSError as error:
-        if _hidden(folder):
-            return
         raise UserError(
             f"cannot look into the folder {shown(folder)} ({error.strerror}); make it readable, or "
             "move it elsewhere"

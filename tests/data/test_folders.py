@@ -176,11 +176,12 @@ def test_links_may_lead_in_circles(photos, opened):
     ]
 
 
-def test_without_links_the_fingerprint_is_that_of_every_file(photos, opened):
-    root = photos(*below("train", "test"), "train/robin/trip", "train/.hidden")
-    (root / "train" / ".DS_Store").write_bytes(b"1")
+def test_the_fingerprint_is_that_of_every_file_but_those_that_a_computer_hides(photos, opened):
+    root = photos(*below("train", "test"), "train/robin/trip")
     (root / "train" / "labels.csv").write_text("robin, wren")
     files = [path for path in (root / "train").rglob("*") if path.is_file()]
+    photos("train/.hidden")
+    (root / "train" / ".DS_Store").write_bytes(b"1")
     assert opened("develop").info.fingerprint == fingerprint.of_files(root, files)
 
 
