@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from fgjax import commands
 from fgjax.errors import UserError
 from fgjax.evaluation import intervals, predictions, results
+from fgjax.run import commands
 
 Overrides = Mapping[str, Any]
 

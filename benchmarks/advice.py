@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict as Config
 
-from fgjax import analyzing, experiment
 from fgjax.analysis import atlas, study, trials
 from fgjax.config import default, model
-from fgjax.trained import TrainedRecognizer
+from fgjax.run import analyze, experiment
+from fgjax.run.trained import TrainedRecognizer
 
 SIZE = 96
 IMAGES = {"synthetic_birds": (10, 20, 40), "cub200": (8, 15, 30)}  # of a species, to train on
@@ -60,7 +60,7 @@ def config(name: str, count: int, cub: Path, folder: Path) -> Config:
     else:
         c.data.counts.train = count
     c.model = model("efficientnet_lite0")
-    c.train.epochs = c.train.checkpoint_epochs = analyzing.SHORT
+    c.train.epochs = c.train.checkpoint_epochs = analyze.SHORT
     c.train.augment = dict(scale=(0.5, 1.0), ratio=(0.8, 1.25), flip=0.5)
     return c
 
@@ -97,7 +97,7 @@ def fill(setting: dict, c: Config) -> None:
         found = study.observe(recogniser, {}, data.train, data.test)
         setting |= atlas.advice(found, c.model, {})
     accuracy = setting.setdefault("accuracy", {})
-    train = analyzing.short_trainings(c, "final")
+    train = analyze.short_trainings(c, "final")
     changes = {"baseline": setting["unchanged"]}
     changes |= {option["name"]: option["changes"] for option in setting["options"]}
     for name, change in changes.items():

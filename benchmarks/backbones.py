@@ -41,7 +41,7 @@ from benchmarks.timing import interleaved
 from fgjax.models import weights
 from fgjax.models.context import BATCH_NORM_MODES, Context
 from fgjax.models.weights.parity import published_network
-from fgjax.preprocessing import Preprocessing
+from fgjax.ops.preprocessing import Preprocessing
 from fgjax.training import parallel
 from fgjax.vocabulary import GROUPS
 

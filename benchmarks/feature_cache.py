@@ -20,9 +20,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fgjax import commands, experiment, main, trunk
+from fgjax import main
 from fgjax.evaluation import results
 from fgjax.finetune import groups, resolve
+from fgjax.run import commands, experiment, feeds
 from fgjax.training import parallel
 from fgjax.training.state import initial_state
 
@@ -68,7 +69,7 @@ def fill_seconds(config: ConfigDict, workdir: Path) -> float:
     state = initial_state(model.initialize(config.seed), False, {})
     phase = resolve(config.schedule, 10)[0]
     assignment, mesh = groups.assign(state.params), parallel.make_mesh(config.train.devices)
-    feed = trunk.batches(config, model, assignment, data.train, workdir, mesh)
+    feed = feeds.batches(config, model, assignment, data.train, workdir, mesh)
     began = time.monotonic()
     next(feed(phase, state, 0))
     return time.monotonic() - began

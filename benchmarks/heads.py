@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from fgjax import experiment
 from fgjax.config import default, model, parse_arguments
+from fgjax.run import experiment
 
 # The rates that are tried; where a pooling does not normalise, a run divides them by the mean
 # squared length of its vectors (600 for the average, 1500 for GeM, 400 for iSQRT-COV).

@@ -10,10 +10,10 @@ import json
 import time
 from pathlib import Path
 
-from fgjax import experiment
 from fgjax.analysis import knowledge, study
 from fgjax.config import default, model
-from fgjax.trained import TrainedRecognizer
+from fgjax.run import experiment
+from fgjax.run.trained import TrainedRecognizer
 
 # Ridge probes, strength chosen on validation, test accuracy fine and coarse; made without fgjax.
 INDEPENDENT = {

@@ -26,11 +26,12 @@ from matplotlib.figure import Figure
 
 import fgjax
 from benchmarks.ablate import cell_folder
-from fgjax import experiment, overlay, workdir
 from fgjax.analysis import attribution, evidence, parts, study
 from fgjax.analysis.subject import level_gradient, subject
 from fgjax.evaluation import intervals
 from fgjax.ops import boxes
+from fgjax.run import experiment, workdir
+from fgjax.show import overlay
 
 PLAIN, ATTENTION, CROP = "late features, average", "part attention", "attention crop"
 FIGURE_IMAGES = 5

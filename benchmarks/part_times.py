@@ -22,10 +22,10 @@ from ml_collections import ConfigDict
 from benchmarks.ablate import overridden
 from benchmarks.tables.parts import ATTENTION, ROWS, get_config
 from benchmarks.timing import interleaved
-from fgjax import experiment
 from fgjax.data import augment
 from fgjax.finetune import groups, optimizer, resolve
 from fgjax.finetune.optimizer import enter_phase, trained_leaves
+from fgjax.run import experiment
 from fgjax.training import inputs, objectives
 from fgjax.training.state import initial_state
 from fgjax.training.step import StepSettings, train_step

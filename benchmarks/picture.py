@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 import fgjax
-from fgjax import experiment, overlay, plots, workdir
 from fgjax.data import pipeline
+from fgjax.run import experiment, workdir
+from fgjax.show import overlay, plots
 
 
 def first_of_each_class(source, recogniser):

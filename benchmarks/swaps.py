@@ -22,9 +22,9 @@ from ml_collections import ConfigDict as Config
 from PIL import Image
 
 from configs import own_photos, quickstart
-from fgjax import commands
 from fgjax.data import birds
 from fgjax.models.pooling import POOLINGS
+from fgjax.run import commands
 
 SIZE, EPOCHS = 160, 19.0
 COUNTS = {"train": 8, "test": 5}

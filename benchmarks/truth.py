@@ -27,7 +27,6 @@ from scipy import ndimage
 
 import fgjax
 from benchmarks.planted import planted_causes
-from fgjax import experiment, workdir
 from fgjax.analysis import attribution, causes, evidence, parts, study
 from fgjax.analysis.subject import (
     Subject,
@@ -39,6 +38,7 @@ from fgjax.analysis.subject import (
 from fgjax.data import birds
 from fgjax.evaluation import intervals
 from fgjax.ops import boxes
+from fgjax.run import experiment, workdir
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ import sys
 from absl import flags, logging
 from ml_collections import config_flags
 
-from fgjax import interrupts
 from fgjax.errors import UserError
-from fgjax.flags import explained, with_parts
+from fgjax.run import interrupts
+from fgjax.run.flags import explained, with_parts
 
 MODES = ("train", "evaluate", "predict", "analyze")
 SPLITS = ("validation", "test")
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
         return
     if not values.workdir:
         raise UserError("--workdir is missing; name the folder of the run")
-    from fgjax import commands  # imports JAX, which a mistyped flag need not wait for
+    from fgjax.run import commands  # imports JAX, which a mistyped flag need not wait for
 
     match values.mode:
         case "train":

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks import ablate
-from fgjax import commands
 from fgjax.errors import UserError
 from fgjax.evaluation import predictions, results
+from fgjax.run import commands
 
 TABLE = '''"""Which head is better.
 

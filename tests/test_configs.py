@@ -6,9 +6,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from fgjax import experiment
 from fgjax.evaluation import views
 from fgjax.finetune import groups, resolve
+from fgjax.run import experiment
 from fgjax.training import objectives
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))

@@ -14,8 +14,8 @@ import tiny_run
 from PIL import Image
 
 import fgjax
-from fgjax import commands
 from fgjax.errors import UserError
+from fgjax.run import commands
 from fgjax.training import checkpoints
 
 

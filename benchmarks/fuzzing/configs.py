@@ -27,12 +27,13 @@ from benchmarks.fuzzing.config_values import (
     plausible,
     replace,
 )
-from fgjax import checks, experiment, main, plan, trunk
+from fgjax import main
+from fgjax.checking.options import plain
 from fgjax.errors import UserError
 from fgjax.finetune import groups
 from fgjax.finetune.optimizer import enter_phase, held_leaves
-from fgjax.options import plain
-from fgjax.preprocessing import Preprocessing
+from fgjax.ops.preprocessing import Preprocessing
+from fgjax.run import checks, experiment, feeds, plan
 from fgjax.training import objectives
 from fgjax.training.state import initial_state
 from fgjax.training.step import train_step
@@ -112,7 +113,7 @@ def _step(config: ConfigDict) -> float | None:
     carried = objectives.carried_at_start(name, CLASSES, model.embedding_width(variables))
     state = initial_state(variables, config.train.ema is not None, carried)
     settings = plan.step_settings(config, model, data, state)(phases[0])
-    batch = trunk.abstract_batch(config, model, assignment, phases[0], state)
+    batch = feeds.abstract_batch(config, model, assignment, phases[0], state)
     if _size(batch) > LARGEST:
         return None
     parts = groups.split(state.params, assignment)

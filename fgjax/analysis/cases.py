@@ -18,7 +18,7 @@ from fgjax.analysis import evidence, gallery, mistakes
 from fgjax.analysis.study import Study
 from fgjax.analysis.subject import difference_map
 from fgjax.evaluation import confusions
-from fgjax.overlay import evidence_scale, heat_overlay
+from fgjax.show.overlay import evidence_scale, heat_overlay
 
 Images = Mapping[int, gallery.Picture]
 Pictures = dict[str, gallery.Picture]

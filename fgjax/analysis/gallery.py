@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from fgjax.analysis import compression, geometry, probes
-from fgjax.overlay import evidence_scale, heat_overlay
+from fgjax.show.overlay import evidence_scale, heat_overlay
 
 Picture = UInt8[np.ndarray, "h w 3"]
 GAP = 2  # white pixels between two pictures of a sheet

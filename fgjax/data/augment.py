@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
+from fgjax.checking.options import Kinds, choice, number
 from fgjax.ops import boxes
-from fgjax.options import Kinds, choice, number
 
 # ITU-R BT.601 luma, and the YIQ colour space in which a hue shift is a rotation.
 LUMA = (0.299, 0.587, 0.114)

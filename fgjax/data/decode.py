@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, TiffImagePlugin
 
+from fgjax.checking.choices import check_choice
 from fgjax.data import formats
-from fgjax.data.checks import check_choice
 from fgjax.data.formats import Encoded
 from fgjax.errors import UserError
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import ml_collections
 import numpy as np
 
+from fgjax.checking.choices import check_choice
 from fgjax.data import image_folder, prepared, stratify, tfds_source
-from fgjax.data.checks import check_choice
 from fgjax.data.info import Dataset, DatasetInfo, Examples
 from fgjax.data.source import Source
 from fgjax.errors import UserError

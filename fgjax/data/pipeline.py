@@ -20,8 +20,8 @@ import grain
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from fgjax.checking.choices import check_choice
 from fgjax.data import views
-from fgjax.data.checks import check_choice
 from fgjax.data.decode import BrokenImageError
 from fgjax.data.source import Source
 from fgjax.errors import UserError

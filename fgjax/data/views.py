@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fgjax.data.checks import check_choice
+from fgjax.checking.choices import check_choice
 from fgjax.ops import boxes
 
 AnyArray = TypeVar("AnyArray", np.ndarray, jax.Array)

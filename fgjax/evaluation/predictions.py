@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from fgjax.errors import UserError
 from fgjax.evaluation import intervals
-from fgjax.evaluation.atomic import replacing
+from fgjax.files import replacing
 
 Batch = dict[str, np.ndarray]
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree
 
-from fgjax import locks, trees
+from fgjax import files
 from fgjax.errors import UserError
-from fgjax.evaluation.atomic import replacing
+from fgjax.files import replacing
+from fgjax.ops import trees
 
 FORMAT_VERSION = 1
 # Another process holds the file for milliseconds; slow shared disks are given time.
@@ -106,7 +107,7 @@ def _counted(results: dict, split: str) -> dict:
 def params_digest(params: PyTree, batch_stats: PyTree) -> str:
     """SHA-256 that names a network: equal exactly when parameters and statistics are, bit for bit.
 
-    See ``fgjax.trees.digest``; paths begin with "params/" or "batch_stats/".
+    See ``fgjax.ops.trees.digest``; paths begin with "params/" or "batch_stats/".
     """
     return trees.digest({"params": params, "batch_stats": batch_stats})
 
@@ -144,7 +145,7 @@ def _plain(value):
 
 def _alone(workdir: str | os.PathLike) -> AbstractContextManager[None]:
     """From reading to writing, no other process changes the file."""
-    return locks.held(Path(workdir) / "results.lock", _path(workdir), PATIENCE)
+    return files.held(Path(workdir) / "results.lock", _path(workdir), PATIENCE)
 
 
 def _path(workdir: str | os.PathLike) -> Path:

@@ -10,9 +10,9 @@ from typing import IO, Any, NamedTuple
 import jax
 import numpy as np
 
-from fgjax import trees
 from fgjax.finetune import groups
 from fgjax.finetune.intervals import Phase
+from fgjax.ops import trees
 
 
 class AuditError(AssertionError):

@@ -8,9 +8,9 @@ from typing import Any
 
 from flax import traverse_util
 
-from fgjax import trees
 from fgjax.errors import UserError
 from fgjax.finetune.intervals import Phase
+from fgjax.ops import trees
 from fgjax.vocabulary import GROUPS
 
 Rules = Sequence[tuple[str, str]]

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fgjax import trees
+from fgjax.checking.options import fitted, number
 from fgjax.errors import UserError
 from fgjax.finetune.groups import Leaves
 from fgjax.finetune.intervals import Interval, Phase, rate_at
-from fgjax.options import fitted, number
+from fgjax.ops import trees
 
 # decay -> transformation that turns gradients into a descent direction (before the rate)
 Optimizer = Callable[[float], optax.GradientTransformation]

@@ -23,12 +23,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from fgjax import trees
 from fgjax.errors import UserError
 from fgjax.finetune import groups
 from fgjax.finetune.groups import Leaves
 from fgjax.finetune.intervals import Interval, Phase
 from fgjax.finetune.optimizer import Optimizer, descend, kernels, trained_leaves
+from fgjax.ops import trees
 
 Assign = Callable[[Any], Mapping[str, str]]
 

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fgjax.checking.options import Kind, Kinds, fitted, number, plain, shown, whole
 from fgjax.errors import UserError
-from fgjax.options import Kind, Kinds, fitted, number, plain, shown, whole
 
 AUTO = ("rgn", "snr")
 

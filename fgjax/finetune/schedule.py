@@ -44,10 +44,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fgjax.checking.options import TEXT, Kinds, check, or_none, shown
 from fgjax.errors import UserError
 from fgjax.finetune.intervals import BATCH_NORM, SHAPES, SWITCHES, Interval, Phase
 from fgjax.finetune.phase_spec import KINDS, RATE, PhaseSpec, phase_spec
-from fgjax.options import TEXT, Kinds, check, or_none, shown
 from fgjax.vocabulary import GROUPS, LEVELS
 
 CLOCKS = ("phase", "unfreeze", "run")

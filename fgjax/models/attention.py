@@ -24,12 +24,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fgjax.checking.options import TEXT, check, several
 from fgjax.errors import UserError
 from fgjax.models.context import Context
 from fgjax.models.factory import make
 from fgjax.models.layers import BatchNorm, Conv, ConvBN, Dense
 from fgjax.ops.peak import maximum, maximum_over_places
-from fgjax.options import TEXT, check, several
 from fgjax.vocabulary import Hierarchy
 
 Map = Float[Array, "b h w c"]

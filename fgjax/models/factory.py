@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fgjax.checking.options import Kinds, fitted, number, whole
 from fgjax.errors import UserError
-from fgjax.options import Kinds, fitted, number, whole
 
 POSITIVE = number(above=True)
 # What options of parts may be, where their type does not say it.

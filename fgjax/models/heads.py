@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from fgjax.checking.options import check, or_none, whole
 from fgjax.errors import UserError
 from fgjax.models.context import Context
 from fgjax.models.factory import make
 from fgjax.models.layers import BatchNorm, ConvBN, Dense, relu6
 from fgjax.ops.normalize import l2_normalize
-from fgjax.options import check, or_none, whole
 
 Maps = tuple[Float[Array, "b _h _w _c"], ...]
 Pooled = Float[Array, "b d"]

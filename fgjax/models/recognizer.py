@@ -13,12 +13,12 @@ import flax.linen as nn
 import flax.struct
 from jaxtyping import Array, Float, Int
 
+from fgjax.checking.options import named
 from fgjax.errors import UserError
 from fgjax.models import attention, backbones, heads, merges, pooling, scales
 from fgjax.models.backbones.base import Backbone, Stages
 from fgjax.models.backbones.hrnet import ClassificationHead, HRNet
 from fgjax.models.context import Context
-from fgjax.options import named
 from fgjax.vocabulary import Hierarchy
 
 

@@ -21,9 +21,9 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
 
-from fgjax import trees
 from fgjax.errors import UserError
-from fgjax.evaluation.atomic import replacing
+from fgjax.files import replacing
+from fgjax.ops import trees
 from fgjax.training.state import TrainState
 
 ITEMS = ("params", "batch_stats", "constants", "opt_state", "ema", "aux")

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fgjax.errors import UserError
-from fgjax.evaluation.atomic import replacing
+from fgjax.files import replacing
 from fgjax.models import scales
 from fgjax.models.backbones.base import Backbone
 from fgjax.models.recognizer import Recognizer

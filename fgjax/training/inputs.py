@@ -16,7 +16,7 @@ from fgjax.data.source import Source
 from fgjax.errors import UserError
 from fgjax.evaluation.views import cut
 from fgjax.ops import losses
-from fgjax.preprocessing import Preprocessing
+from fgjax.ops.preprocessing import Preprocessing
 from fgjax.training import feature_cache
 
 Batch = Mapping[str, Any]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fgjax.evaluation.atomic import replacing
+from fgjax.files import replacing
 from fgjax.finetune import audit, intervals
 from fgjax.finetune.intervals import Phase
 from fgjax.training import checkpoints, parallel

@@ -9,8 +9,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fgjax import trees
 from fgjax.errors import UserError
+from fgjax.ops import trees
 from fgjax.training import checkpoints
 from fgjax.training.checkpoints import ITEMS
 from fgjax.training.state import TrainState

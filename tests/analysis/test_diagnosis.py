@@ -1,8 +1,8 @@
 import pytest
 
 from configs import quickstart
-from fgjax import analyzing, experiment
 from fgjax.analysis import diagnosis, trials
+from fgjax.run import analyze, experiment
 
 RATES = {"head": 0.01}
 LEVELS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -50,7 +50,7 @@ def test_what_a_run_trains_already_is_not_advised():
     assert head["train"] == {"head": 1.0}
     assert tune["train"] == {"conv3": 0.002, "conv4": 0.01, "conv5": 0.01, "head": 0.3}
     schedule = [{"train": {"head": 1.0}}, {"train": {"head": 0.3, "conv5": {"rate": 0.01}}}]
-    assert analyzing.trained_rates(schedule) == {"head": 1.0, "conv5": 0.01}
+    assert analyze.trained_rates(schedule) == {"head": 1.0, "conv5": 0.01}
 
 
 def test_each_option_is_predicted_from_its_own_figures():
@@ -91,8 +91,8 @@ def test_every_option_is_a_config_that_builds(monkeypatch):
         seen.append(changed)
         return {"validation": {"top1": 0.5}}
 
-    monkeypatch.setattr("fgjax.commands.train", train)
-    result = trials.check(options, analyzing.short_trainings(config), {"schedule": ()})
+    monkeypatch.setattr("fgjax.run.commands.train", train)
+    result = trials.check(options, analyze.short_trainings(config), {"schedule": ()})
     assert len(seen) == len(options) + 1
     assert result["baseline"] == 0.5
     assert result["tau"]["value"] == 0  # all gains alike

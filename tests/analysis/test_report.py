@@ -10,9 +10,9 @@ import pytest
 import tiny_run
 from PIL import Image
 
-from fgjax import analyzing, commands
 from fgjax.analysis import evidence, explain, page
 from fgjax.errors import UserError
+from fgjax.run import analyze, commands
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def few_perturbations():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, cache):
     where = tmp_path_factory.mktemp("runs") / "bare <tiny>"
-    content = analyzing.analyze_runs([str(where)], tiny_run.config(cache), False)
+    content = analyze.analyze_runs([str(where)], tiny_run.config(cache), False)
     return where / "report", content
 
 
@@ -159,7 +159,7 @@ def test_runs_are_set_side_by_side(run, monkeypatch):
     monkeypatch.setattr(
         analyzing, "_analyze", lambda where, config, check, beside: asked.update({where: beside})
     )
-    analyzing.analyze_runs([str(folder.parent.parent / "new"), str(folder.parent)], None, False)
+    analyze.analyze_runs([str(folder.parent.parent / "new"), str(folder.parent)], None, False)
     (beside,) = asked.values()  # the report that is there is not made again
     assert beside == [page.plain(content)]
     text = page.sections.comparison(beside[0], [beside[0] | {"name": "a & b"}])
@@ -180,7 +180,7 @@ def test_one_photo_a_class_without_families_or_parts_and_advice_that_is_tested(
     config = tiny_run.config(cache, "develop")
     with config.unlocked():
         config.data.name, config.data.dir = "image_folder", str(tmp_path / "data")
-    content = analyzing.analyze_runs([str(tmp_path / "run")], config, True)
+    content = analyze.analyze_runs([str(tmp_path / "run")], config, True)
     assert content["data"]["train"] == content["data"]["evaluated"] == 2
     assert content["similarity"]["cka"] == []  # it takes four images
     assert content["advice"]["check"]["baseline"] == 0.5

@@ -4,8 +4,8 @@ import pytest
 
 import fgjax
 from configs import own_photos
-from fgjax import commands, experiment
 from fgjax.errors import UserError
+from fgjax.run import commands, experiment
 
 
 def test_it_opens_a_folder_of_photos(tiny_photos):

@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict
 
 from fgjax.errors import UserError
 from fgjax.evaluation import results
-from fgjax.evaluation.atomic import replacing
+from fgjax.files import replacing
 
 SUMMARY = {
     "n": 40,

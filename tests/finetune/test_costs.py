@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from fgjax import cost, finetune
+from fgjax import finetune
 from fgjax.finetune import groups, optimizer
 from fgjax.models import backbones, heads, pooling, recognizer
 from fgjax.models.context import Context
-from fgjax.preprocessing import Preprocessing
+from fgjax.ops.preprocessing import Preprocessing
+from fgjax.run import phase_cost
 from fgjax.training import feature_cache, objectives
 from fgjax.training.state import initial_state
 from fgjax.training.step import StepSettings
@@ -90,7 +91,7 @@ BACKBONES = ("resnet50", "efficientnet_lite0", "hrnet_w18")
 @pytest.mark.parametrize("name", BACKBONES)
 def test_multiply_adds_of_a_step_are_as_predicted(name):
     model, state, info = _model(name)
-    count = cost.of_phases(model, _settings(model, state), CLASSES)
+    count = phase_cost.of_phases(model, _settings(model, state), CLASSES)
     parameters = groups.counts(state.params, groups.assign(state.params))
     for phase in PHASES:
         if phase.views:  # the head alone, from stored maps
@@ -102,7 +103,7 @@ def test_multiply_adds_of_a_step_are_as_predicted(name):
 
 def test_a_step_on_smaller_images_costs_less():
     model, state, _ = _model("efficientnet_lite0")
-    count = cost.of_phases(model, _settings(model, state), CLASSES)
+    count = phase_cost.of_phases(model, _settings(model, state), CLASSES)
     phase = PHASES[1]
     whole, small = (count(dataclasses.replace(phase, size=size), state) for size in (None, 96))
     assert (small["forward"], small["full"]) == (whole["forward"], whole["full"])

@@ -10,11 +10,12 @@ import numpy as np
 import optax
 import pytest
 
-from fgjax import finetune, trees
+from fgjax import finetune
 from fgjax.errors import UserError
 from fgjax.finetune import groups, optimizer
 from fgjax.finetune.intervals import rate_at
 from fgjax.finetune.optimizer import enter_phase, held_leaves, trained_leaves
+from fgjax.ops import trees
 
 SHAPES = [(3,), (2, 3), (2, 2, 2)]
 NAMES = ("conv1", "conv3", "conv5", "head")

@@ -14,7 +14,7 @@ from fgjax.models import heads, pooling, recognizer
 from fgjax.models.backbones.base import Backbone
 from fgjax.models.context import Context
 from fgjax.models.layers import ConvBN
-from fgjax.preprocessing import Preprocessing
+from fgjax.ops.preprocessing import Preprocessing
 from fgjax.training import inputs, objectives
 from fgjax.training import state as training_state
 from fgjax.training.step import StepSettings

@@ -12,7 +12,7 @@ from fgjax.models.attention import BLOCKS
 from fgjax.models.backbones.resnet import BasicBlock
 from fgjax.models.context import Context
 from fgjax.models.weights import tables
-from fgjax.preprocessing import Preprocessing
+from fgjax.ops.preprocessing import Preprocessing
 from fgjax.vocabulary import LEVELS
 
 DEPTHS = (1, 2, 1, 1)

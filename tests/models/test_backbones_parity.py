@@ -11,7 +11,7 @@ from fgjax.models.backbones import efficientnet_lite
 from fgjax.models.backbones.hrnet import ClassificationHead
 from fgjax.models.context import BATCH_NORM_MODES, Context
 from fgjax.models.layers import ConvBN, relu6
-from fgjax.preprocessing import Preprocessing
+from fgjax.ops.preprocessing import Preprocessing
 from fgjax.vocabulary import GROUPS, LEVELS
 
 pytestmark = pytest.mark.parity

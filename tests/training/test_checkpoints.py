@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from fgjax import trees
 from fgjax.errors import UserError
+from fgjax.ops import trees
 from fgjax.training import checkpoints, restoring
 from fgjax.training.state import TrainState
 

@@ -4,10 +4,10 @@ import pytest
 import tiny_run
 import toy
 
-from fgjax import commands, trunk
 from fgjax.errors import UserError
 from fgjax.evaluation import results
 from fgjax.models import backbones
+from fgjax.run import commands, feeds
 from fgjax.training import feature_cache, inputs
 
 
@@ -119,7 +119,7 @@ def test_with_and_without_the_cache_a_run_ends_at_the_same_bits(choice, cache, u
 
 
 def test_auto_maps_to_disk_what_does_not_fit(cache, uncached, tmp_path, monkeypatch):
-    monkeypatch.setattr(trunk, "MEMORY_GIB", 0.0)
+    monkeypatch.setattr(feeds, "MEMORY_GIB", 0.0)
     commands.train(_config(cache, "auto"), str(tmp_path))
     assert list(tmp_path.glob("features/*/complete"))
     assert results.read(tmp_path)["params_digest"] == uncached

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tiny_run
 
-from fgjax import commands
 from fgjax.errors import UserError
+from fgjax.run import commands
 from fgjax.training import checkpoints, objectives
 
 CLASSES = 16

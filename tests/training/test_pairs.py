@@ -3,8 +3,8 @@
 import pytest
 
 from configs import quickstart
-from fgjax import plan
 from fgjax.errors import UserError
+from fgjax.run import plan
 from fgjax.training import inputs, parallel
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tiny_run
 
-from fgjax import commands
 from fgjax.errors import UserError
 from fgjax.evaluation import results
+from fgjax.run import commands
 from fgjax.training import parallel
 
 

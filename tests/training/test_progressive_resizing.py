@@ -6,8 +6,8 @@ import pytest
 import tiny_run
 
 import fgjax
-from fgjax import commands
 from fgjax.evaluation import results
+from fgjax.run import commands
 from fgjax.training import checkpoints
 
 

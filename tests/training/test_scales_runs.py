@@ -7,9 +7,9 @@ import tiny_run
 from PIL import Image
 
 import fgjax
-from fgjax import commands
 from fgjax.analysis import subject
 from fgjax.evaluation import results
+from fgjax.run import commands
 from fgjax.training import feature_cache
 
 SCALES = (1.0, 0.5)

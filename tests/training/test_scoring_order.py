@@ -5,9 +5,9 @@ import itertools
 import jax.numpy as jnp
 import pytest
 
-from fgjax import trees
 from fgjax.finetune import optimizer, schedule
 from fgjax.finetune.intervals import from_record
+from fgjax.ops import trees
 from fgjax.training import checkpoints, loop, outcomes, parallel, restoring
 from fgjax.training.logs import MetricLogger, read
 from fgjax.training.state import initial_state

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import toy
 
-from fgjax import trees
 from fgjax.data.augment import Augmentation
 from fgjax.models.context import Context
+from fgjax.ops import trees
 from fgjax.training import parallel
 from fgjax.training.step import train_step
 

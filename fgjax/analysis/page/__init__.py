@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fgjax.analysis.page import figures, html, levels, pictures, sections
-from fgjax.evaluation.atomic import replacing
+from fgjax.files import replacing
 
 
 def write(

@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from fgjax.analysis.page.summary import Content, levels_of
-from fgjax.plots import BLUE, GREEN, ORANGE, RED
+from fgjax.show.plots import BLUE, GREEN, ORANGE, RED
 
 GRAY = "#767676"
 

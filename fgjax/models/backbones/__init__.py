@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fgjax.checking.options import Kinds, fitted, number, whole
 from fgjax.errors import UserError
 from fgjax.models.backbones import convnext, efficientnet_lite, hrnet, resnet, vgg
 from fgjax.models.backbones.base import Backbone, Variants
 from fgjax.models.context import Context
 from fgjax.models.cost import multiply_adds
-from fgjax.options import Kinds, fitted, number, whole
 
 # family: (builder, {name: its options})
 FAMILIES: dict[str, tuple[Callable[..., Backbone], Variants]] = {

@@ -72,7 +72,7 @@ def _load(spec: str, backbone: str | None) -> tuple[Tensors, dict[str, str]]:
 
 def _source(spec: str, backbone: str | None) -> tuple[Tensors, dict[str, str]]:
     # A command stands above all rooms; the modules of this one know nothing of runs.
-    from fgjax import pretrained
+    from fgjax.run import pretrained
 
     return pretrained.load(sources.resolved(spec, backbone) if backbone else spec)
 

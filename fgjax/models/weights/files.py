@@ -31,7 +31,7 @@ def check_file(path: Path) -> None:
     if not os.path.isfile(path):
         raise UserError(
             f"{path} is no file of weights; those of a run's folder are read by "
-            "fgjax.pretrained.read"
+            "fgjax.run.pretrained.read"
         )
     if path.suffix not in _READERS:
         raise UserError(

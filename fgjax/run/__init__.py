@@ -1,0 +1,1 @@
+"""Runs: where config, data, model and schedule meet."""

@@ -1,0 +1,257 @@
+"""What the command line does: train, evaluate, predict, analyze."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import rich
+from ml_collections import ConfigDict as Config
+
+from fgjax.data import DataBundle
+from fgjax.data import load as load_data
+from fgjax.errors import UserError
+from fgjax.evaluation import predictions, results
+from fgjax.finetune import groups
+from fgjax.finetune.intervals import Phase
+from fgjax.finetune.optimizer import trained_leaves
+from fgjax.run import checks, chosen, experiment, interrupts, plan, scoring, trained, workdir
+from fgjax.show import console, proof
+from fgjax.training import checkpoints, loop, objectives, parallel, restoring
+from fgjax.training.logs import MetricLogger
+from fgjax.training.state import TrainState, initial_state
+
+
+def train(config: Config, folder: str) -> dict[str, Any]:
+    """Train as the config says, or go on where a killed run stopped; score the end.
+
+    Returns:
+        What ``WORKDIR/results.json`` holds.
+
+    Raises:
+        UserError: anything that the user can put right.
+        Interrupted: Ctrl-C during the training; the state of the last step is saved.
+    """
+    checks.before_data(config)
+    with workdir.claimed(folder) as where:
+        return _train(config, where)
+
+
+def _train(config: Config, where: Path) -> dict[str, Any]:
+    began = time.monotonic()
+    workdir.check_config(where, config)
+    final = config.protocol == "final"
+    data = experiment.load_data(config, "train", "test" if final else "validation")
+    model = experiment.build_model(config, len(data.info.classes))
+    workdir.bind(where, config, data.info, model.preprocessing, model.backbone_options)
+    plan.check_splits(config, data)
+    variables = model.initialize(config.seed)
+    scoring.check(model, config.evaluate.views, variables)
+    carried = objectives.carried_at_start(
+        config.train.objective.name, len(data.info.classes), model.embedding_width(variables)
+    )
+    start = initial_state(variables, config.train.ema is not None, carried)
+    state, recorded = restoring.restored_state(where, start, rich.print)
+
+    mesh = parallel.make_mesh(config.train.devices)
+    apply = scoring.compiled_scores(model, config.evaluate.views, mesh)
+    score = _phase_scores(config, model, data, apply, where)
+    run = plan.build(config, model, data, state, where, score, recorded, rich.print)
+    _print_schedule(run, state)
+    state = _run(run, state, where, final)
+
+    record = {
+        "protocol": config.protocol,
+        "seconds": time.monotonic() - began,
+        "params_digest": results.params_digest(state.params, state.batch_stats),
+    }
+    results.update(where, record)
+    split = "test" if final else "validation"
+    weights = chosen.read(where, config.protocol)
+    return score_split(config, model, data, apply, weights, where, split)
+
+
+def _run(run: loop.Plan, state: TrainState, where: Path, final: bool):
+    total = run.phases[-1].stop
+    with (
+        checkpoints.manager(where, keep_best=not final) as manager,
+        MetricLogger(where, int(state.step), scored=not run.unscored) as logger,
+        console.TrainingProgress(total, run.batch_size) as bar,
+        interrupts.deferred() as stop,
+    ):
+
+        def progress(phase: Phase, step: int, values: loop.Metrics) -> None:
+            bar.update(step, phase.name, values["loss"], values["accuracy"])
+
+        def ended(record: Mapping[str, Any]) -> None:
+            speed = {"images_per_second": record["images_per_second"]}
+            results.update(where, {"phases": {record["name"]: record}} | speed)
+            rich.print(proof.audit_table(record))
+
+        watch = loop.Watch(logger.write, progress, ended, rich.print, stop)
+        state = loop.run(run, state, manager, watch)
+        manager.wait_until_finished()
+    return state
+
+
+def _phase_scores(config, model, data, apply, where):
+    """Validation during a run in "develop"; in "final", test after the phases if declared.
+
+    The last phase's test score is that of the whole run, which :func:`score_split` makes once.
+    """
+    end = plan.total_steps(config, len(data.train))
+
+    def score(phase: Phase, state: TrainState) -> dict[str, float] | None:
+        at_end = int(state.step) == phase.stop
+        split = "validation" if data.validation is not None else "test"
+        declared = config.evaluate.after_phases and at_end and phase.stop < end
+        if split == "test" and not declared:
+            return None
+        found, _ = scoring.predict_split(
+            apply, state.averaged, model, data.split(split), config.data, split
+        )
+        summary = scoring.summarize(found, data.info)["summary"]
+        if at_end:
+            results.record(where, split, summary, after=phase.name, step=int(state.step))
+        return scoring.fractions(summary)
+
+    return score
+
+
+def score_split(
+    config: Config,
+    model: experiment.Model,
+    data: DataBundle,
+    apply: scoring.Apply,
+    weights: chosen.Weights,
+    where: Path,
+    split: str,
+) -> dict[str, Any]:
+    """Score a split, print the tables and record them; each call is counted.
+
+    Returns:
+        All results of the run.
+    """
+    source = data.split(split)
+    found, speed = scoring.predict_split(
+        apply, weights.variables, model, source, config.data, split
+    )
+    figures = scoring.summarize(found, data.info)
+    predictions.save(found, where / f"predictions_{split}.npz")
+    summary = figures.pop("summary")
+    rich.print(console.results_table(summary, weights.title(split)))
+    rich.print(console.confusions_table(figures["confusions"], figures["errors_within_family"]))
+    figures |= {"step": weights.step, "weights": weights.rule, "images_per_second": speed}
+    return results.record(where, split, summary, **figures, views=config.evaluate.views)
+
+
+def evaluate(folder: str, split: str, config: Config | None = None) -> dict[str, Any]:
+    """Score a split with the best ("develop") or last ("final") weights of a run.
+
+    Args:
+        folder: of the run.
+        split: "validation" or "test", which a run in "develop" did not open; it is counted.
+        config: where given, its ``evaluate`` is used instead of that of the run.
+
+    Raises:
+        UserError: no run in the folder, or no such split.
+    """
+    where = Path(folder).absolute()
+    own = workdir.read_config(where)
+    if config is not None:
+        with own.unlocked():
+            own.evaluate = config.evaluate
+    model, info, weights = trained.restore(where)
+    data = _opened(own, where, split)
+    workdir.check_scorable(where, info, data)
+    mesh = parallel.make_mesh(own.train.devices, at_most=True)
+    apply = scoring.compiled_scores(model, own.evaluate.views, mesh)
+    found = score_split(own, model, data, apply, weights, where, split)
+    if split == "test":
+        rich.print(_times_scored(found["evaluations"]["test"], own.protocol))
+    return found
+
+
+def _opened(config: Config, where: Path, split: str) -> DataBundle:
+    """The split that is to be scored."""
+    if split == "validation" and config.protocol == "final":
+        raise UserError(
+            f"{where} has no validation split: the protocol 'final' trained it on all images but "
+            "those of test; score --split test"
+        )
+    # The test split is the same in both protocols, and "develop" leaves it closed.
+    protocol = "final" if split == "test" else config.protocol
+    data = load_data(config.data, protocol, config.seed, (split,))
+    if not getattr(data, split):
+        raise UserError(
+            f"{config.data.dir or config.data.name} has no {split} images; "
+            + ("add a folder test, or score --split validation" if split == "test" else "add some")
+        )
+    return data
+
+
+def _times_scored(count: int, protocol: str) -> str:
+    """How far a figure of the test split can be trusted."""
+    chosen = (
+        "; its weights were chosen on validation, and the one figure to report is that of a run "
+        "in protocol='final'"
+        if protocol == "develop"
+        else ""
+    )
+    times = "once" if count == 1 else f"{count} times"
+    return f"the test split was scored {times} by this run{chosen}"
+
+
+def predict(folder: str, images: Sequence[str]) -> None:
+    """Name the classes of the user's photos, show where the network looked, write a CSV.
+
+    Raises:
+        UserError: no run in the folder, no images, or one that cannot be read.
+    """
+    from fgjax.run import predict
+
+    predict.predict_to_files(Path(folder).absolute(), images)
+
+
+def analyze(
+    folders: Sequence[str], config: Config | None = None, check: bool = False
+) -> dict[str, Any]:
+    """Measure the hierarchy of networks and write their reports; see ``fgjax.run.analyze``.
+
+    Args:
+        folders: of runs; the report of the first compares all of them.
+        config: of a network without a run: it is analysed as initialised.
+        check: test the advice by short trainings.
+
+    Raises:
+        UserError: no run in a folder.
+    """
+    from fgjax.run import analyze
+
+    return analyze.analyze_runs(folders, config, check)
+
+
+def _print_schedule(run: loop.Plan, state: TrainState) -> None:
+    counts = groups.counts(state.params, run.assignment)
+    phases = [
+        (phase.name, phase.stop - phase.start, _training(run, state, phase)) for phase in run.phases
+    ]
+    rich.print(console.schedule_table(list(counts.items()), phases))
+
+
+def _training(run: loop.Plan, state: TrainState, phase: Phase) -> dict[str, console.Training]:
+    """How each group trains in a phase."""
+    batch_norm = groups.batch_norm_paths(state.batch_stats)
+    parts = groups.split(state.params, run.assignment)
+    leaves = trained_leaves(parts, phase, batch_norm)
+    return {
+        i.group: console.Training(
+            i.rate,
+            i.decay,
+            i.bn if batch_norm & parts.get(i.group, {}).keys() else None,
+            sum(leaf.size for leaf in leaves[i.group].values()),
+        )
+        for i in phase.intervals
+    }

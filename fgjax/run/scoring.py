@@ -1,0 +1,125 @@
+"""Scores of a split: the compiled evaluation pass and what is made of its logits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from fgjax.data import Source, pipeline
+from fgjax.errors import UserError
+from fgjax.evaluation import confusions, metrics, predictions
+from fgjax.evaluation import views as test_views
+from fgjax.models.context import Context
+from fgjax.run.experiment import Model
+from fgjax.show import console
+from fgjax.training import inputs, parallel
+
+Apply = Callable[[Any, Any], Float[Array, "c k"]]
+
+
+def compiled_scores(model: Model, views: Sequence[str], mesh: Any) -> Apply:
+    """The evaluation pass: (variables, uint8 images) to log-probabilities, averaged over views.
+
+    Where the devices cannot share the images equally, rows follow that belong to none.
+    """
+    compiled = parallel.compile_forward(_forward(model, views), mesh)
+
+    def apply(variables, images):
+        return compiled(variables, parallel.shard(parallel.filled(images, mesh), mesh))
+
+    return apply
+
+
+def check(model: Model, views: Sequence[str], variables: Any) -> None:
+    """What only the evaluation pass would find out, found out without running it.
+
+    Args:
+        model: the recogniser.
+        views: ``config.evaluate.views``.
+        variables: its variables; ShapeDtypeStructs will do.
+
+    Raises:
+        UserError: an unknown view, images too small for one, or one that follows attention in a
+            recogniser without attention maps.
+    """
+    images = jax.ShapeDtypeStruct((1, model.canvas, model.canvas, 3), np.uint8)
+    jax.eval_shape(_forward(model, views), variables, images)
+
+
+def _forward(model: Model, views: Sequence[str]) -> Apply:
+    context = Context(dtype=model.dtype)
+    views = test_views.resolve(views)
+
+    def forward(variables, images):
+        def outputs(crops):
+            inputs_ = inputs.as_float(crops, model.preprocessing)
+            return model.recognizer.apply(variables, inputs_, context)
+
+        network = test_views.averaged(
+            lambda crops: outputs(crops).logits,
+            views,
+            model.preprocessing.image_size,
+            attend=lambda crops: _maps(outputs(crops).maps),
+        )
+        return network(images)
+
+    return forward
+
+
+def _maps(maps: Mapping[str, Float[Array, "b h w m"]]) -> Float[Array, "b h w m"]:
+    if not maps:
+        raise UserError(
+            "evaluate.views follows attention, and the recogniser makes no attention maps; "
+            "set model.attention.name to bilinear_attention, or leave that view out"
+        )
+    return next(iter(maps.values()))
+
+
+def predict_split(
+    apply: Apply, variables: Any, model: Model, source: Source, config: Any, what: str
+) -> tuple[predictions.Predictions, float]:
+    """Logits of every example of a split, and images per second (compilation included)."""
+    size = config.eval_batch_size
+    host = pipeline.eval_batches(
+        source,
+        image_size=model.canvas,
+        crop_fraction=1.0,
+        batch_size=size,
+        interpolation=model.preprocessing.interpolation,
+        workers=config.workers,
+    )
+    shown = console.tracked(host, -(-len(source) // size), what)
+    began = time.monotonic()
+    found = predictions.predict(lambda batch: apply(variables, batch["image"]), shown)
+    return found, len(source) / (time.monotonic() - began)
+
+
+def summarize(found: predictions.Predictions, info: Any) -> dict[str, Any]:
+    """The figures of a split, its most confused pairs and the share of errors in the family."""
+    coarse_of = None if info.coarse_of is None else np.asarray(info.coarse_of)
+    predicted = found.logits.argmax(-1)
+    labels = found.labels
+    within = None
+    if coarse_of is not None:
+        within = confusions.errors_within_family(labels, predicted, coarse_of)
+    return {
+        "summary": metrics.summarize(found.logits, labels, coarse_of),
+        "confusions": confusions.most_confused(
+            labels, predicted, info.classes, coarse_of=coarse_of
+        ),
+        "errors_within_family": within,
+    }
+
+
+def fractions(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The plain numbers of a summary, for logs and for keeping the best."""
+    return {
+        name: value["value"] if isinstance(value, Mapping) else value
+        for name, value in summary.items()
+        if name not in ("n", "chance")
+    }
