@@ -12,7 +12,6 @@ from ml_collections import ConfigDict as Config
 
 from fgjax import trees
 from fgjax.data import Source, pipeline
-from fgjax.errors import UserError
 from fgjax.experiment import Model
 from fgjax.finetune import groups
 from fgjax.finetune.intervals import Phase
@@ -60,16 +59,7 @@ def batches(
     workdir: Path,
     mesh: Any,
 ) -> Callable[[Phase, TrainState, int], Iterator[Any]]:
-    """The function that feeds a phase from any of its steps on.
-
-    Raises:
-        UserError: an unknown ``train.feature_cache``.
-    """
-    if config.train.feature_cache not in CHOICES:
-        raise UserError(
-            f"train.feature_cache is {config.train.feature_cache!r}; "
-            f"choose one of {', '.join(CHOICES)}"
-        )
+    """The function that feeds a phase from any of its steps on."""
     options = {
         "batch_size": config.data.batch_size,
         "seed": config.seed,
