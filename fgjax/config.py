@@ -108,7 +108,7 @@ def _train() -> ml_collections.ConfigDict:
 def _evaluate() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.epochs = 1.0  # how often validation is scored in "develop"
-    c.views = ("center",)  # test-time views whose probabilities are averaged
+    c.views = ("center",)  # test-time views, averaged; or a set of them, ("ten_crop",)
     # Score the end of every phase as well; the last phase stays the result.
     c.after_phases = False
     return c

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import numbers
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -45,7 +44,7 @@ def whole(low: int = 1, high: int = LARGEST) -> Kind:
     """A whole number from ``low`` to ``high``."""
 
     def fits(value):
-        kind = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        kind = isinstance(value, int) and not isinstance(value, bool)
         return kind and low <= value <= high
 
     return Kind(f"a whole number from {low} to {high}", fits)
@@ -55,7 +54,7 @@ def number(low: float = 0.0, high: float = 1e6, above: bool = False, below: bool
     """A finite number from ``low`` to ``high``, which it may not reach with above and below."""
 
     def fits(value: Any) -> bool:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        if not isinstance(value, int | float) or isinstance(value, bool):
             return False
         given = float(value)
         over = given > low if above else given >= low

@@ -10,7 +10,10 @@ from ml_collections import config_dict
 
 
 def default_config() -> ml_collections.ConfigDict:
-    """A fresh ``config.data``; a key that is None is decided elsewhere, as its comment says."""
+    """A fresh ``config.data``; a key that is None is decided elsewhere, as its comment says.
+
+    What each may be is in ``fgjax.keys``.
+    """
     c = ml_collections.ConfigDict()
     # "synthetic_birds", "cub200", "image_folder" or "tfds:NAME", such as "tfds:oxford_flowers102".
     c.name = "synthetic_birds"
@@ -20,7 +23,7 @@ def default_config() -> ml_collections.ConfigDict:
     # Where prepared data and downloads are kept (None: $FGJAX_CACHE or ~/.cache/fgjax).
     c.cache_dir = config_dict.placeholder(str)
 
-    c.image_size = 224  # side of the network's input, in pixels
+    c.image_size = 224  # side of the network's input, in pixels; 32 at least
     c.canvas = config_dict.placeholder(int)  # side of what is augmented; None: size / crop_fraction
     c.crop_fraction = config_dict.placeholder(float)  # None: that of the pretrained weights
     c.interpolation = config_dict.placeholder(str)  # "bilinear", "bicubic"; None: the weights'

@@ -24,10 +24,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fgjax.checking.options import TEXT, check, several
 from fgjax.errors import UserError
 from fgjax.models.context import Context
-from fgjax.models.factory import make
+from fgjax.models.factory import check_levels, make
 from fgjax.models.layers import BatchNorm, Conv, ConvBN, Dense
 from fgjax.ops.peak import maximum, maximum_over_places
 from fgjax.vocabulary import Hierarchy
@@ -227,7 +226,7 @@ def create(
     Raises:
         UserError: an unknown name or option.
     """
-    check("model.attention.levels", levels, several(TEXT, "('conv4', 'conv5')"))
+    check_levels("attention", levels)
     if name in BLOCKS:
         template = make("attention", BLOCKS, name, options)
         return LevelAttention(tuple(template.clone(name=level) for level in levels))

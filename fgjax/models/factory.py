@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fgjax.checking.options import Kinds, fitted, number, whole
+from fgjax.checking.options import TEXT, Kinds, check, fitted, number, several, whole
 from fgjax.errors import UserError
 
 POSITIVE = number(above=True)
@@ -55,4 +55,14 @@ def make(
             f"model.{part}.name is {name!r}; choose one of none, {', '.join(sorted(table))}"
         )
     options = fitted(f"model.{part}", name, table[name], options, KINDS)
+    check_levels(part, options.get("levels", ()))
     return table[name](**options, **(given or {}))
+
+
+def check_levels(part: str, levels: Any) -> None:
+    """Raise a UserError unless ``levels`` are names in a tuple, each once; a head has a number."""
+    if isinstance(levels, int) and part == "head":
+        return
+    check(f"model.{part}.levels", levels, several(TEXT, "('conv4', 'conv5')"))
+    if repeated := [level for level in levels if levels.count(level) > 1]:
+        raise UserError(f"model.{part}.levels names {repeated[0]} twice; name each level once")

@@ -11,7 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict as Config
 
 from fgjax.data import Source, pipeline
+<<<<<<< HEAD:fgjax/run/feeds.py
 from fgjax.errors import UserError
+=======
+from fgjax.experiment import Model
+>>>>>>> wt-checks:fgjax/trunk.py
 from fgjax.finetune import groups
 from fgjax.finetune.intervals import Phase
 from fgjax.models.context import Context
@@ -60,16 +64,7 @@ def batches(
     workdir: Path,
     mesh: Any,
 ) -> Callable[[Phase, TrainState, int], Iterator[Any]]:
-    """The function that feeds a phase from any of its steps on.
-
-    Raises:
-        UserError: an unknown ``train.feature_cache``.
-    """
-    if config.train.feature_cache not in CHOICES:
-        raise UserError(
-            f"train.feature_cache is {config.train.feature_cache!r}; "
-            f"choose one of {', '.join(CHOICES)}"
-        )
+    """The function that feeds a phase from any of its steps on."""
     options = {
         "batch_size": config.data.batch_size,
         "seed": config.seed,

@@ -132,7 +132,7 @@ def test_the_key_tells_apart_what_changes_the_features():
 
 
 def test_an_unknown_choice_is_named(cache, tmp_path):
-    with pytest.raises(UserError, match="'ram'; choose one of auto, memory, disk, none"):
+    with pytest.raises(UserError, match="'ram'; expected one of auto, memory, disk, none"):
         commands.train(_config(cache, "ram"), str(tmp_path))
 
 
