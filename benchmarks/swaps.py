@@ -4,10 +4,10 @@
 
 EfficientNet-Lite0 with ImageNet weights at 160 px; the schedules of ``configs/quickstart.py`` (on
 drawn birds from their data set) and ``configs/own_photos.py`` (on a folder of them), half as
-long, with eight training and twenty test images of each of sixteen species. For each pooling: the accuracy at the
-end of the head's phase, at the end of the run (conv4 and conv5 trained with it), and the head's
-rates after they have been divided by the mean squared length of what it reads. Finished rows are
-not repeated. About 15 minutes on two cores.
+long, with eight training and twenty test images of each of sixteen species. For each pooling: the
+accuracy at the end of the head's phase, at the end of the run (conv4 and conv5 trained with it),
+and the head's rates after they have been divided by the mean squared length of what it reads.
+Finished rows are not repeated. About 15 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def _own_photos(where: Path) -> Config:
 
 def _photos(folder: Path) -> Path:
     """Drawn birds as a user has photos, a folder for each species."""
-    for number, (split, count) in enumerate({"train": COUNTS["train"], "val": COUNTS["test"]}.items()):
+    counts = {"train": COUNTS["train"], "val": COUNTS["test"]}
+    for number, (split, count) in enumerate(counts.items()):
         for species in birds.NAMES:
             for i in range(count):
                 path = folder / split / species / f"{i}.jpg"
