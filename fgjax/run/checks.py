@@ -12,12 +12,11 @@ from functools import partial
 import jax
 from ml_collections import ConfigDict as Config
 
-from fgjax.checking import keys
 from fgjax.data import DataBundle, DatasetInfo, Source, info, listing
 from fgjax.errors import UserError
 from fgjax.finetune import groups
 from fgjax.ops.preprocessing import Preprocessing
-from fgjax.run import experiment, feeds, plan, pretrained, scoring
+from fgjax.run import experiment, feeds, keys, plan, pretrained, scoring
 from fgjax.run.experiment import Model
 from fgjax.training import objectives, parallel
 from fgjax.training.state import TrainState, initial_state
