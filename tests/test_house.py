@@ -5,6 +5,7 @@ has grown too long is split; its limit stays.
 """
 
 import ast
+import re
 import shutil
 import statistics
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fgjax"
+BASES = (PACKAGE, ROOT)
 TOP = {"__init__.py", "main.py", "config.py", "vocabulary.py", "errors.py", "files.py"}
 LINT = "from importlinter.cli import lint_imports_command as lint; lint()"
 
@@ -64,6 +66,20 @@ def test_every_arrow_that_is_drawn_the_wrong_way_is_seen(tmp_path):
 
 def test_at_the_top_lie_the_few_files_that_every_room_knows():
     assert {path.name for path in PACKAGE.glob("*.py")} == TOP
+
+
+def test_the_page_on_the_house_names_what_is_there():
+    page = (ROOT / "docs/architecture.md").read_text()
+    drawn = set(re.findall(r"(\w+)\[", page[: page.index("## The contracts")]))
+    assert drawn >= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    files = set(re.findall(r"`([a-z_/]+\.py)`", page))
+    assert len(files) > 20
+    assert not [file for file in files if not any((base / file).exists() for base in BASES)]
+    tables = re.findall(r"`([A-Z]+)` in `([a-z_/]+\.py)`", page)
+    assert len(tables) > 5
+    assert not [
+        (name, file) for name, file in tables if f"\n{name}: " not in (PACKAGE / file).read_text()
+    ]
 
 
 def sources():
