@@ -42,7 +42,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         temporary.replace(path)
     except OSError as error:
         raise UserError(
-            f"Cannot write {path} ({error.strerror}); choose a folder that you may write to."
+            f"cannot write {path} ({error.strerror}); choose a folder that you may write to"
         ) from error
     finally:
         with suppress(OSError):
@@ -73,7 +73,7 @@ def held(lock: Path, guarded: Path, patience: float = 0.0) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise UserError(
-            f"Cannot write {guarded} ({error.strerror}); choose a folder that you may write to."
+            f"cannot write {guarded} ({error.strerror}); choose a folder that you may write to"
         ) from error
     try:
         yield

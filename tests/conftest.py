@@ -1,6 +1,8 @@
 """What every test shares: eight simulated devices, tiny data, and real data where there is some."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,23 @@ from PIL import Image
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
+
+
+def pytest_configure(config):
+    """One folder of compiled programs for the session: its workers, and what tests start.
+
+    Workers inherit the variables of the controller, which is configured first and removes the
+    folder in the end.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    folder = tempfile.mkdtemp(prefix="fgjax-compiled-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    # With a limit, JAX locks the folder while it reads and writes: no worker meets half a program.
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(4 * 2**30)
+
 
 TINY_CLASSES = ("Dusky_Finch", "House_Finch", "Ivory_Gull", "Slaty_backed_Gull", "Winter_Wren")
 TINY_COLORS = ("firebrick", "orangered", "steelblue", "navy", "olivedrab")

@@ -48,8 +48,8 @@ class DataBundle:
         source = getattr(self, name)
         if source is None:
             raise UserError(
-                f"There is no {name} split of {self.info.name!r} here: the data set lacks it, or "
-                "the protocol leaves it out; choose another split or protocol."
+                f"there is no {name} split of {self.info.name!r} here: the data set lacks it, or "
+                "the protocol leaves it out; choose another split or protocol"
             )
         return source
 
@@ -137,7 +137,7 @@ def _learnable(train: Examples, info: DatasetInfo) -> Examples:
     present = np.bincount(train.labels, minlength=len(info.classes)) > 0
     if not present.all():
         raise UserError(
-            f"The class {info.classes[int(np.argmin(present))]!r} of {train.origin} has no "
-            "training image; add some, or remove the class."
+            f"the class {info.classes[int(np.argmin(present))]!r} of {train.origin} has no "
+            "training image; add some, or remove the class"
         )
     return train

@@ -108,7 +108,7 @@ def eval_batches(
             and masked.
     """
     if not 0 < crop_fraction <= 1:
-        raise UserError(f"data.crop_fraction={crop_fraction} must lie above 0 and at most at 1.")
+        raise UserError(f"data.crop_fraction={crop_fraction} must lie above 0 and at most at 1")
     canvas = round(image_size / crop_fraction)
 
     def row(position: int) -> Batch:
@@ -160,8 +160,8 @@ def class_weights(labels: Int[np.ndarray, " n"], classes: int) -> Float[np.ndarr
     counts = np.bincount(labels, minlength=classes)
     if len(counts) > classes or not counts.all():
         raise UserError(
-            f"Class weights need at least one example of each of the {classes} classes; the labels "
-            f"hold {np.count_nonzero(counts)} different ones up to {len(counts) - 1}."
+            f"class weights need at least one example of each of the {classes} classes; the labels "
+            f"hold {np.count_nonzero(counts)} different ones up to {len(counts) - 1}"
         )
     return (len(labels) / (classes * counts)).astype(np.float32)
 
@@ -176,7 +176,7 @@ def _readable(source: Source, index: int, canvas: int, interpolation: str) -> tu
             if not source.skip_broken:
                 raise
             source.report_broken(candidate, error)
-    raise UserError(f"None of the {len(source)} images can be read; check data.dir.")
+    raise UserError(f"none of the {len(source)} images can be read; check data.dir")
 
 
 def _square(

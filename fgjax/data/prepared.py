@@ -85,8 +85,8 @@ def check_folder(config: ml_collections.ConfigDict) -> None:
 def _layout_folder(folder: Path) -> Path:
     if not folder.is_dir():
         raise UserError(
-            f"The data folder {folder} does not exist; set data.dir to a folder in the layout of "
-            "CUB_200_2011."
+            f"the data folder {folder} does not exist; set data.dir to a folder in the layout of "
+            "CUB_200_2011"
         )
     inner = folder / "CUB_200_2011"
     return inner if inner.is_dir() else folder
@@ -117,8 +117,8 @@ def _prepare(
         # TFDS works in a folder of its own and renames it at the end.
         if not builder.data_path.exists():
             raise UserError(
-                f"Cannot prepare {builder.name} in {builder.data_path} ({error}); set "
-                "data.cache_dir or $FGJAX_CACHE to a folder with room that you may write to."
+                f"cannot prepare {builder.name} in {builder.data_path} ({error}); set "
+                "data.cache_dir or $FGJAX_CACHE to a folder with room that you may write to"
             ) from error
         # Another process has prepared the same data in the meantime.
         builder.info.read_from_directory(builder.data_path)

@@ -39,12 +39,12 @@ def open_by_name(config: ml_collections.ConfigDict) -> info.Dataset:
     except tfds.core.DatasetNotFoundError as error:
         raise UserError(
             f"TFDS has no data set {name!r}; its list is at "
-            "https://www.tensorflow.org/datasets/catalog, and tfds.list_builders() prints it."
+            "https://www.tensorflow.org/datasets/catalog, and tfds.list_builders() prints it"
         ) from error
     except (ImportError, OSError, ValueError, AssertionError) as error:
         raise UserError(
             f"TFDS cannot set up its data set {name!r} ({_first_line(error)}); correct data.name "
-            "or choose another."
+            "or choose another"
         ) from error
     _check_features(name, builder.info.features)
     _prepare(name, builder)
@@ -126,9 +126,9 @@ def _check_features(name: str, features: tfds.features.FeaturesDict) -> None:
     wanted = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
     if any(key not in features or not isinstance(features[key], wanted[key]) for key in wanted):
         raise UserError(
-            f"The TFDS data set {name!r} has no 'image' with a class 'label' (it has "
+            f"the TFDS data set {name!r} has no 'image' with a class 'label' (it has "
             f"{', '.join(f'{k}: {type(v).__name__}' for k, v in features.items())}); "
-            "choose one that has."
+            "choose one that has"
         )
 
 
@@ -140,21 +140,21 @@ def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> None:
         builder.download_and_prepare(file_format="array_record")
     except ImportError as error:
         raise UserError(
-            f"The TFDS data set {name!r} needs {error.name or 'TensorFlow'} to be prepared; "
-            f"install it for this once with pip install 'fgjax[tf]', {elsewhere}."
+            f"the TFDS data set {name!r} needs {error.name or 'TensorFlow'} to be prepared; "
+            f"install it for this once with pip install 'fgjax[tf]', {elsewhere}"
         ) from error
     except (requests.RequestException, DownloadError, NonMatchingChecksumError) as error:
         request = getattr(error, "request", None)
         raise UserError(
-            f"The TFDS data set {name!r} cannot be downloaded from "
+            f"the TFDS data set {name!r} cannot be downloaded from "
             f"{request.url if request else 'its site'} ({type(error).__name__}); check the "
-            f"network, {elsewhere}."
+            f"network, {elsewhere}"
         ) from error
     except (AssertionError, OSError) as error:
         # Such as archives that are to be placed by hand, or a disk that is full.
         raise UserError(
-            f"The TFDS data set {name!r} cannot be prepared in {builder.data_path} "
-            f"({_first_line(error)}); put that right, {elsewhere}."
+            f"the TFDS data set {name!r} cannot be prepared in {builder.data_path} "
+            f"({_first_line(error)}); put that right, {elsewhere}"
         ) from error
 
 

@@ -69,10 +69,10 @@ def load(path: str | os.PathLike) -> Predictions:
         with np.load(path) as arrays:
             return Predictions(*(arrays[name] for name in Predictions._fields))
     except FileNotFoundError as error:
-        raise UserError(f"There are no predictions at {path}; run the evaluation first.") from error
+        raise UserError(f"there are no predictions at {path}; run the evaluation first") from error
     except (KeyError, ValueError, BadZipFile, EOFError) as error:
         raise UserError(
-            f"{path} does not hold predictions of fgjax; run the evaluation again."
+            f"{path} does not hold predictions of fgjax; run the evaluation again"
         ) from error
 
 
@@ -88,8 +88,8 @@ def compare(a: Predictions, b: Predictions) -> dict:
     """
     if not (np.array_equal(a.index, b.index) and np.array_equal(a.labels, b.labels)):
         raise UserError(
-            "The two runs were scored on different examples; evaluate both on the same split of "
-            "the same data."
+            "the two runs were scored on different examples; evaluate both on the same split of "
+            "the same data"
         )
     correct_a, correct_b = (p.logits.argmax(axis=1) == p.labels for p in (a, b))
     return {

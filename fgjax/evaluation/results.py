@@ -35,12 +35,12 @@ def read(workdir: str | os.PathLike) -> dict:
         version = results["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is not a results file of fgjax; move it away and run the evaluation again."
+            f"{path} is not a results file of fgjax; move it away and run the evaluation again"
         ) from error
     if version != FORMAT_VERSION:
         raise UserError(
             f"{path} has format version {version}, but this fgjax reads {FORMAT_VERSION}; "
-            "use the fgjax that wrote it, or another workdir."
+            "use the fgjax that wrote it, or another workdir"
         )
     return results
 

@@ -51,7 +51,7 @@ class Head(nn.Module):
         if len(maps) != 1:
             raise UserError(
                 f"model.head.expand widens one map, and the pooling reads {len(maps)}: "
-                "leave expand out or pool one level."
+                "leave expand out or pool one level"
             )
         return (self.expand(maps[0], ctx.at("head")),)
 
@@ -139,7 +139,7 @@ class LowRankBilinear(Head):
         if m * m != d or self.rank % 2:
             raise UserError(
                 f"model.head low_rank_bilinear reads a Gram matrix by an even rank; it got {d} "
-                f"values and rank {self.rank}: use it on the pooling low_rank_bilinear."
+                f"values and rank {self.rank}: use it on the pooling low_rank_bilinear"
             )
         shape = (self.classes, m, self.rank // 2)
         positive = self.param("positive", nn.initializers.normal(m**-0.5), shape)
@@ -238,7 +238,7 @@ class MultiGranularity(Head):
             raise UserError(
                 f"model.head multi_granularity classifies by {self.levels} levels of one width, "
                 f"and the pooling reads maps of {', '.join(map(str, widths))} channels: name as "
-                'many in model.pooling.levels, behind the merge "stage_blocks".'
+                'many in model.pooling.levels, behind the merge "stage_blocks"'
             )
         return maps
 

@@ -49,7 +49,7 @@ def learning_curves(
     logged = set().union(*rows)
     shown = {panel: metrics for panel, metrics in panels.items() if logged & metrics.keys()}
     if not shown:
-        raise UserError("The log holds no metric to plot; train for some steps first.")
+        raise UserError("the log holds no metric to plot; train for some steps first")
     figure = Figure(figsize=(4.8 * len(shown), 3.4), layout="constrained")
     grid = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, (panel, metrics) in zip(grid, shown.items(), strict=True):

@@ -48,8 +48,8 @@ class MetricLogger:
             self._rewrite(workdir, kept)
         except OSError as error:
             raise UserError(
-                f"Cannot write logs to {workdir} ({error.strerror}); choose a workdir that you "
-                "may write to."
+                f"cannot write logs to {workdir} ({error.strerror}); choose a workdir that you "
+                "may write to"
             ) from error
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ def read(workdir: str | os.PathLike) -> list[dict]:
         UserError: there is none, or it is something else.
     """
     if not (Path(workdir) / "metrics.jsonl").exists():
-        raise UserError(f"There is no metrics.jsonl in {workdir}; train there first.")
+        raise UserError(f"there is no metrics.jsonl in {workdir}; train there first")
     return _complete_rows(Path(workdir))
 
 
@@ -109,7 +109,7 @@ def _complete_rows(workdir: Path) -> list[dict]:
         return [row for row in rows if row["step"] >= 0]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is not a metrics log of fgjax; move it away and start again."
+            f"{path} is not a metrics log of fgjax; move it away and start again"
         ) from error
 
 

@@ -193,7 +193,7 @@ def test_broken_images_are_masked_in_evaluation(partly_broken):
 
 def test_no_readable_image_at_all_is_said(source_of):
     source = source_of([b"", b"x"], skip_broken=True)
-    with pytest.raises(UserError, match="None of the 2 images can be read"):
+    with pytest.raises(UserError, match="none of the 2 images can be read"):
         take(1, pipeline.train_batches(source, **TRAIN))
 
 

@@ -112,7 +112,7 @@ def test_another_process_may_prepare_the_same_data_meanwhile(config, monkeypatch
 
 def test_a_cache_that_cannot_be_written_is_named(config, tiny_cub, tmp_path):
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(UserError, match=r"Cannot prepare cub200 in .*set data\.cache_dir or"):
+    with pytest.raises(UserError, match=r"cannot prepare cub200 in .*set data\.cache_dir or"):
         data.load(config(name="cub200", dir=str(tiny_cub)))
 
 
@@ -199,7 +199,7 @@ def test_the_archive_is_downloaded(config, served):
 
 def test_a_download_of_other_bytes_is_refused(config, served, archive):
     archive.write_bytes(b"<html>Try again later</html>")
-    with pytest.raises(UserError, match=r"Cannot download .*\(NonMatchingChecksumError\)"):
+    with pytest.raises(UserError, match=r"cannot download .*\(NonMatchingChecksumError\)"):
         data.load(config(name="cub200"), "final")
 
 
@@ -211,7 +211,7 @@ def test_without_network_the_way_out_is_told(config, manual, monkeypatch):
     with pytest.raises(UserError) as raised:
         data.load(config(name="cub200"), "final")
     assert str(raised.value) == (
-        f"Cannot download {cub200.URL} (ProxyError); check the network, place the archive by hand "
+        f"cannot download {cub200.URL} (ProxyError); check the network, place the archive by hand "
         f"in {manual} as CUB_200_2011.tgz, or set data.dir to a folder in the layout of "
-        "CUB_200_2011."
+        "CUB_200_2011"
     )

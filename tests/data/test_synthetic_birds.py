@@ -175,9 +175,9 @@ def test_color_histograms_tell_families_but_not_species():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"species": "grey goose"}, "Unknown species 'grey goose': choose one of amber finch"),
+        ({"species": "grey goose"}, "unknown species 'grey goose': choose one of amber finch"),
         ({"difficulty": 1.5}, "difficulty is 1.5, but must lie between 0"),
-        ({"hide_parts": ("knee",)}, "Unknown part 'knee' to hide: choose among beak, crown"),
+        ({"hide_parts": ("knee",)}, "unknown part 'knee' to hide: choose among beak, crown"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

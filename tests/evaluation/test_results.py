@@ -91,7 +91,7 @@ def test_broken_files_are_named(tmp_path):
 
 def test_unwritable_workdir_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"Cannot write .*results.json .*may write to"):
+    with pytest.raises(UserError, match=r"cannot write .*results.json .*may write to"):
         results.update(tmp_path / "file", {})
 
 
@@ -134,5 +134,5 @@ def test_params_digest_sees(kernel):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_write_protected_workdir_is_named(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="Cannot write"):
+    with pytest.raises(UserError, match="cannot write"):
         results.update(tmp_path, {})

@@ -95,5 +95,5 @@ def test_numbers_and_plain_names_stay_as_they_are_in_the_csv(tmp_path, name):
 
 def test_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"Cannot write .*a\.csv"):
+    with pytest.raises(UserError, match=r"cannot write .*a\.csv"):
         overlay.write_csv([], tmp_path / "file" / "a.csv")

@@ -87,5 +87,5 @@ def test_bad_folders_are_named(tmp_path):
     with pytest.raises(UserError, match="is not a metrics log"):
         MetricLogger(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="Cannot write logs to"):
+    with pytest.raises(UserError, match="cannot write logs to"):
         MetricLogger(tmp_path / "file")

@@ -142,8 +142,8 @@ def _part_points(regions, hidden):
 
 def _check(species, difficulty, hide_parts):
     if species not in NAMES:
-        raise UserError(f"Unknown species {species!r}: choose one of {', '.join(NAMES)}.")
+        raise UserError(f"unknown species {species!r}: choose one of {', '.join(NAMES)}")
     if not 0 <= difficulty <= 1:
-        raise UserError(f"difficulty is {difficulty}, but must lie between 0 (easy) and 1 (hard).")
+        raise UserError(f"difficulty is {difficulty}, but must lie between 0 (easy) and 1 (hard)")
     if unknown := [part for part in hide_parts if part not in PARTS]:
-        raise UserError(f"Unknown part {unknown[0]!r} to hide: choose among {', '.join(PARTS)}.")
+        raise UserError(f"unknown part {unknown[0]!r} to hide: choose among {', '.join(PARTS)}")

@@ -42,8 +42,8 @@ def annotation_files(folder: Path) -> list[Path]:
     for name in required:
         if not (folder / name).is_file():
             raise UserError(
-                f"The folder {folder} is not in the layout of CUB_200_2011: it has no {name}; "
-                'set data.dir to such a folder, or data.name="image_folder" for photos of your own.'
+                f"the folder {folder} is not in the layout of CUB_200_2011: it has no {name}; "
+                'set data.dir to such a folder, or data.name="image_folder" for photos of your own'
             )
     return [folder / name for name in (*required, *optional) if (folder / name).is_file()]
 
@@ -149,8 +149,8 @@ class _Layout:
         for number, row in enumerate(rows, start=1):
             if len(row) < columns:
                 raise UserError(
-                    f"Line {number} of {path} has {len(row)} columns and should have {columns}; "
-                    "restore the file from the archive."
+                    f"line {number} of {path} has {len(row)} columns and should have {columns}; "
+                    "restore the file from the archive"
                 )
         return rows
 
@@ -163,8 +163,8 @@ class _Layout:
                 yield row[0], [float(cell) for cell in row[columns - numbers : columns]]
             except ValueError as error:
                 raise UserError(
-                    f"Line {line} of {self._folder / name} should hold numbers ({error}); "
-                    "restore the file from the archive."
+                    f"line {line} of {self._folder / name} should hold numbers ({error}); "
+                    "restore the file from the archive"
                 ) from error
 
     def _per_image(self, name: str) -> dict[str, str]:
@@ -172,7 +172,7 @@ class _Layout:
         if table.keys() != self.images.keys():
             raise UserError(
                 f"{self._folder / name} names {len(table)} images and images.txt "
-                f"{len(self.images)}, and they must be the same ones; restore both files."
+                f"{len(self.images)}, and they must be the same ones; restore both files"
             )
         return table
 
@@ -184,7 +184,7 @@ class _Layout:
                 raise UserError(
                     f"{self._folder / 'image_class_labels.txt'} gives image {image} the class "
                     f"{number}, which is not among the {len(class_ids)} of classes.txt; "
-                    "restore both files."
+                    "restore both files"
                 )
         return {image: label_of[number] for image, number in table.items()}
 
@@ -202,7 +202,7 @@ class _Layout:
         if missing:
             raise UserError(
                 f"{len(missing)} of the {len(self.images)} images that {self._folder}/images.txt "
-                f"lists are missing, the first being images/{missing[0]}; restore them."
+                f"lists are missing, the first being images/{missing[0]}; restore them"
             )
 
 
@@ -218,9 +218,9 @@ def _extract_archive(dl_manager: tfds.download.DownloadManager) -> Path:
         return _unpacked(Path(dl_manager.download(URL)), downloads)
     except (requests.RequestException, DownloadError, NonMatchingChecksumError) as error:
         raise UserError(
-            f"Cannot download {URL} ({type(error).__name__}); check the network, place the archive "
+            f"cannot download {URL} ({type(error).__name__}); check the network, place the archive "
             f"by hand in {manual.parent} as {ARCHIVE}, or set data.dir to a folder in the layout "
-            "of CUB_200_2011."
+            "of CUB_200_2011"
         ) from error
 
 
@@ -239,6 +239,6 @@ def _check_archive(path: Path) -> None:
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
             raise UserError(
-                f"The archive {path} is not the official one or is incomplete (its SHA-256 is not "
-                f"{SHA256}); fetch it again from {URL}."
+                f"the archive {path} is not the official one or is incomplete (its SHA-256 is not "
+                f"{SHA256}); fetch it again from {URL}"
             )

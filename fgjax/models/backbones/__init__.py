@@ -47,7 +47,7 @@ def family(name: str) -> str:
     for key, (_, variants) in FAMILIES.items():
         if name in variants:
             return key
-    raise UserError(f"There is no backbone {name!r}; choose one of {', '.join(names())}.")
+    raise UserError(f"there is no backbone {name!r}; choose one of {', '.join(names())}")
 
 
 def create(name: str, **options: Any) -> Backbone:

@@ -88,12 +88,12 @@ class Backbone(nn.Module):
         """What the stage ``start`` reads."""
         if start not in self.depths[1:]:
             raise UserError(
-                f"A pass can start at {', '.join(self.depths[1:])} of this backbone, "
-                f"not at {start!r}."
+                f"a pass can start at {', '.join(self.depths[1:])} of this backbone, "
+                f"not at {start!r}"
             )
         before = self.depths[self.depths.index(start) - 1]
         if before not in inputs:
-            raise UserError(f"A pass from {start} on needs what {before} gave; it is not given.")
+            raise UserError(f"a pass from {start} on needs what {before} gave; it is not given")
         return inputs[before]
 
 
@@ -106,7 +106,7 @@ def truncate(steps: Sequence[nn.Module], last: str) -> tuple[nn.Module, ...]:
     """The stages up to and with ``last``."""
     known = step_names(steps)
     if last not in known:
-        raise UserError(f"Option last={last!r} must name one of the levels {', '.join(known)}.")
+        raise UserError(f"option last={last!r} must name one of the levels {', '.join(known)}")
     return tuple(steps[: known.index(last) + 1])
 
 

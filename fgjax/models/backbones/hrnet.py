@@ -151,7 +151,7 @@ class HRNet(Backbone):
         if not isinstance(branches, tuple):
             raise UserError(
                 f"HRNet goes on at {start} from what its method stages gave, branches by depth, "
-                "not from a hierarchy by resolution."
+                "not from a hierarchy by resolution"
             )
         return branches
 

@@ -185,12 +185,12 @@ def resnet(
     """
     kinds = {"basic": BasicBlock, "bottleneck": Bottleneck}
     if block not in kinds:
-        raise UserError(f"Option block={block!r} must be 'basic' or 'bottleneck'.")
+        raise UserError(f"option block={block!r} must be 'basic' or 'bottleneck'")
     if output_stride not in (8, 16, 32):
-        raise UserError(f"Option output_stride={output_stride} must be 32, 16 or 8.")
+        raise UserError(f"option output_stride={output_stride} must be 32, 16 or 8")
     if attention not in ("none", *BLOCKS):
         raise UserError(
-            f"Option attention={attention!r} must be one of none, {', '.join(sorted(BLOCKS))}."
+            f"option attention={attention!r} must be one of none, {', '.join(sorted(BLOCKS))}"
         )
     steps: list[nn.Module] = [Stem(width, name="conv1", parent=None)]
     stride, dilation = 4, 1

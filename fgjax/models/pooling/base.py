@@ -187,4 +187,4 @@ def attention_maps(attention: dict[str, Array], level: str, size: Size) -> Float
 def require(condition: bool, message: str) -> None:
     """Raise a UserError about an option of the pooling unless ``condition``."""
     if not condition:
-        raise UserError(f"model.pooling: {message}.")
+        raise UserError(f"model.pooling: {message}")

@@ -145,7 +145,7 @@ class Bilinear(SecondOrder):
             return matrix_power(matrix, self.root_exponent - 1)
         raise UserError(
             "a matrix logarithm is not linear in the locations, so a score has no shares: "
-            'pool with root "newton_schulz" or "power" to attribute it.'
+            'pool with root "newton_schulz" or "power" to attribute it'
         )
 
     def _flat(self, matrix: Array) -> Array:
