@@ -12,7 +12,7 @@ from ml_collections import config_dict
 def default_config() -> ml_collections.ConfigDict:
     """A fresh ``config.data``; a key that is None is decided elsewhere, as its comment says.
 
-    What each may be is in ``fgjax.keys``.
+    What each may be is in ``fgjax.run.keys``.
     """
     c = ml_collections.ConfigDict()
     # "synthetic_birds", "cub200", "image_folder" or "tfds:NAME", such as "tfds:oxford_flowers102".

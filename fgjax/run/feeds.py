@@ -11,11 +11,6 @@ import numpy as np
 from ml_collections import ConfigDict as Config
 
 from fgjax.data import Source, pipeline
-<<<<<<< HEAD:fgjax/run/feeds.py
-from fgjax.errors import UserError
-=======
-from fgjax.experiment import Model
->>>>>>> wt-checks:fgjax/trunk.py
 from fgjax.finetune import groups
 from fgjax.finetune.intervals import Phase
 from fgjax.models.context import Context
