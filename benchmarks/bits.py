@@ -43,6 +43,7 @@ def measured(row: str) -> dict[str, Any]:
         if row == ANALYZED:
             _run("--mode", "analyze", "--workdir", folder)
             found["report"] = json.loads(Path(folder, "report", "report.json").read_text())
+            del found["report"]["name"]  # that of the temporary folder
     return without_times(found)
 
 
@@ -59,13 +60,12 @@ def without_times(value: Any) -> Any:
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Paths at which two nested figures differ, with both values."""
+    """Paths at which two nested figures differ, with both values; what is only in the new is none."""
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
         return [
             line
-            for key in keys
-            for line in differences(old.get(key), new.get(key), f"{path}/{key}")
+            for key, value in old.items()
+            for line in differences(value, new.get(key), f"{path}/{key}")
         ]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True))
