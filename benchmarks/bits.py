@@ -60,7 +60,7 @@ def without_times(value: Any) -> Any:
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Paths at which two nested figures differ, with both values; what is only in the new is none."""
+    """Paths at which two nested figures differ, with both values; new figures do not count."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             line
