@@ -15,7 +15,7 @@ from ml_collections import config_flags
 
 from fgjax.errors import UserError
 from fgjax.run import interrupts
-from fgjax.run.flags import explained, with_parts
+from fgjax.run.flags import explained, with_parts, with_run
 
 MODES = ("train", "evaluate", "predict", "analyze")
 SPLITS = ("validation", "test")
@@ -28,7 +28,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
     Raises:
         UserError: an unknown flag or config key, a value of the wrong type, a faulty config file.
     """
-    argv = with_parts(argv)
+    argv = with_run(with_parts(argv))
     values = flags.FlagValues()
     text = "An experiment: FILE[:ARGUMENT,KEY=VALUE...]; --config.KEY=VALUE overrides a key of it."
     config_flags.DEFINE_config_file("config", None, text, values, sys_argv=argv)

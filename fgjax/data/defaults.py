@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 from ml_collections import config_dict
@@ -20,6 +22,9 @@ def default_config() -> ml_collections.ConfigDict:
     # cub200: a folder in that layout (None: the official archive); image_folder: the photos;
     # tfds: the folder of prepared data (None: TFDS's own).
     c.dir = config_dict.placeholder(str)
+    # image_folder, cub200: a second folder of the same format; all of its images are the test
+    # split, and test_share holds out none.
+    c.test_dir = config_dict.placeholder(str)
     # Where prepared data and downloads are kept (None: $FGJAX_CACHE or ~/.cache/fgjax).
     c.cache_dir = config_dict.placeholder(str)
 
@@ -45,6 +50,11 @@ def default_config() -> ml_collections.ConfigDict:
     c.difficulty = 0.5
     c.counts = ml_collections.ConfigDict({"train": 40, "test": 20})  # images of each class
     return c
+
+
+def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded ``config.data`` with the defaults of those keys that were not known yet."""
+    return default_config().to_dict() | dict(stored)
 
 
 def cache_folder(config: ml_collections.ConfigDict) -> Path:

@@ -9,6 +9,8 @@ out.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import ml_collections
@@ -42,12 +44,53 @@ def open_folder(config: ml_collections.ConfigDict) -> info.Dataset:
         }
     else:
         readers = _split_by_rule(root, classes, config)
-    # The test folder is not looked at before its split is asked for, so it has no part in this.
-    learned_from = [folder for split, folder in folders.items() if split != "test"] or [root]
-    description = info.DatasetInfo(
-        name="image_folder", classes=classes, fingerprint=fingerprint.of_folders(root, learned_from)
-    )
+    digest = fingerprint.of_folders(root, _learned_from(root, folders))
+    description = info.DatasetInfo(name="image_folder", classes=classes, fingerprint=digest)
     return info.Dataset(description, readers, by_rule)
+
+
+def learned_from(config: ml_collections.ConfigDict) -> list[Path]:
+    """The folders below ``config.dir`` whose images are trained on or validated with."""
+    root = _existing_folder(config.dir)
+    return _learned_from(root, layout.split_folders(root))
+
+
+def _learned_from(root: Path, folders: dict[str, Path]) -> list[Path]:
+    # The test folder is not looked at before its split is asked for, so it has no part in this.
+    return [folder for split, folder in folders.items() if split != "test"] or [root]
+
+
+def read_all(config: ml_collections.ConfigDict, description: info.DatasetInfo) -> info.Examples:
+    """Every image below ``config.test_dir``, its folders of splits taken together.
+
+    Args:
+        config: ``config.data``: test_dir, skip_broken.
+        description: of the data that were learned from.
+
+    Raises:
+        UserError: there are no images, or some of another class.
+    """
+    root, skip = Path(config.test_dir).expanduser(), config.skip_broken
+    places = layout.every_split(root)
+    known = set(map(layout.same_name, description.classes))
+    names = {path.name for place in places for path in layout.class_folders(place, skip)}
+    check_known(root, sorted(name for name in names if layout.same_name(name) not in known))
+    parts = [_read(root, place, root, description.classes, skip) for place in places]
+    found = functools.reduce(info.Examples.join, parts)
+    if not len(found):
+        raise UserError(f"the test folder {root} holds no photos; add some for each class")
+    return found
+
+
+def check_known(root: Path, unknown: Sequence[str]) -> None:
+    """Refuses a test folder with classes that nothing was learned of."""
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise UserError(
+            f"the test folder {root} has classes that are not among the trained ones: "
+            f"{', '.join(map(repr, unknown[:5]))}{more}; rename them as in data.dir, or move them "
+            "elsewhere"
+        )
 
 
 def splits(config: ml_collections.ConfigDict) -> set[str]:

@@ -55,6 +55,12 @@ def split_folders(root: Path) -> dict[str, Path]:
     return {split: folders[0] for split, folders in named.items()}
 
 
+def every_split(root: Path) -> list[Path]:
+    """The folders of all splits, or ``root`` alone where it holds the folders of the classes."""
+    found = walk.folders(root)
+    return found if found and all(_split_of(f) and walk.folders(f) for f in found) else [root]
+
+
 def class_folders(folder: Path, skip_broken: bool) -> list[Path]:
     """The folder of each class, sorted by name.
 

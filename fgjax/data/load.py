@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from fgjax.checking.choices import check_choice
-from fgjax.data import image_folder, prepared, stratify, tfds_source
+from fgjax.data import image_folder, prepared, stratify, test_folder, tfds_source
 from fgjax.data.info import Dataset, DatasetInfo, Examples
 from fgjax.data.source import Source
 from fgjax.errors import UserError
@@ -98,6 +98,14 @@ def load(
 
 def _open(config: ml_collections.ConfigDict) -> Dataset:
     check_choice("data.cache", config.cache, ("memory", "none"))
+    if config.test_dir is None:
+        return _found(config)
+    whole = config.copy_and_resolve_references()
+    whole.test_share = 0.0
+    return test_folder.replaced(_found(whole), config)
+
+
+def _found(config: ml_collections.ConfigDict) -> Dataset:
     if config.name.startswith("tfds:"):
         return tfds_source.open_by_name(config)
     check_choice("data.name", config.name, (*DATASETS, "tfds:NAME"))

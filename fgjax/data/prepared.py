@@ -7,6 +7,7 @@ so that a subset, or a source that has changed, never passes for another.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import io
 import logging
@@ -19,7 +20,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
-from fgjax.data import birds, defaults, fingerprint, info, tfds_source, walk
+from fgjax.data import birds, defaults, fingerprint, image_folder, info, tfds_source, walk
 from fgjax.data.builders import cub200, synthetic_birds
 from fgjax.errors import UserError
 
@@ -34,15 +35,58 @@ def open_cub200(config: ml_collections.ConfigDict) -> info.Dataset:
         UserError: the folder is missing or not in the layout, its files contradict each other,
             or the archive can be neither found nor downloaded.
     """
+    builder, digest = _cub200(config, config.dir)
+    coarse = [cub200.coarse_name(name) for name in builder.info.features["label"].names]
+    return _dataset(builder, digest, coarse, part_names=tuple(builder.info.metadata["part_names"]))
+
+
+def read_all_cub200(
+    config: ml_collections.ConfigDict, description: info.DatasetInfo
+) -> info.Examples:
+    """Every image of ``config.test_dir``, a folder in the same layout; its split file is ignored.
+
+    Classes are told by their names, whatever their numbers are there. Where the names of the parts
+    are others than those that were trained with, there are none.
+
+    Args:
+        config: ``config.data``: test_dir, cache_dir.
+        description: of the data that were learned from.
+
+    Raises:
+        UserError: the folder is not in the layout, or has images of another class.
+    """
+    builder, _ = _cub200(config, config.test_dir)
+    splits = [tfds_source.read(builder, split) for split in builder.info.splits]
+    found = functools.reduce(info.Examples.join, splits)
+    classes = builder.info.features["label"].names
+    label_of = {name: label for label, name in enumerate(description.classes)}
+    present = [classes[label] for label in np.unique(found.labels)]
+    unknown = [name for name in present if name not in label_of]
+    image_folder.check_known(Path(config.test_dir), unknown)
+    labels = np.array([label_of.get(name, -1) for name in classes], np.int32)[found.labels]
+    if tuple(builder.info.metadata["part_names"]) == description.part_names:
+        return dataclasses.replace(found, labels=labels)
+    parts = np.zeros((len(found), len(description.part_names), 3), np.float32)
+    return dataclasses.replace(found, labels=labels, parts=parts)
+
+
+def learned_from(config: ml_collections.ConfigDict) -> list[Path]:
+    """The folder in the layout of CUB_200_2011 that is learned from; none of the archive."""
+    return [] if config.dir is None else [_layout_folder(Path(config.dir).expanduser())]
+
+
+def _cub200(
+    config: ml_collections.ConfigDict, place: str | None
+) -> tuple[tfds.core.DatasetBuilder, str]:
+    """The prepared builder of a folder, or of the archive, and the fingerprint of its source."""
     cache = defaults.cache_folder(config)
-    folder = None if config.dir is None else _layout_folder(Path(config.dir).expanduser())
+    folder = None if place is None else _layout_folder(Path(place).expanduser())
     digest = cub200.SHA256 if folder is None else _layout_fingerprint(folder)
     builder = cub200.Cub200(
         folder=folder, data_dir=cache / "cub200" / digest[:16], file_format="array_record"
     )
     _prepare(builder, cache / "downloads", show_progress=folder is None)
-    coarse = [cub200.coarse_name(name) for name in builder.info.features["label"].names]
-    return _dataset(builder, digest, coarse, part_names=tuple(builder.info.metadata["part_names"]))
+    return builder, digest
 
 
 def open_synthetic_birds(config: ml_collections.ConfigDict) -> info.Dataset:

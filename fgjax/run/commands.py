@@ -153,7 +153,8 @@ def evaluate(folder: str, split: str, config: Config | None = None) -> dict[str,
     Args:
         folder: of the run.
         split: "validation" or "test", which a run in "develop" did not open; it is counted.
-        config: where given, its ``evaluate`` is used instead of that of the run.
+        config: where given, its ``evaluate`` is used instead of that of the run, and with "test"
+            its ``data.test_dir`` if it names one.
 
     Raises:
         UserError: no run in the folder, or no such split.
@@ -163,6 +164,8 @@ def evaluate(folder: str, split: str, config: Config | None = None) -> dict[str,
     if config is not None:
         with own.unlocked():
             own.evaluate = config.evaluate
+            if split == "test" and config.data.test_dir is not None:
+                own.data.test_dir = config.data.test_dir
     model, info, weights = trained.restore(where)
     data = _opened(own, where, split)
     workdir.check_scorable(where, info, data)
@@ -187,7 +190,7 @@ def _opened(config: Config, where: Path, split: str) -> DataBundle:
     if not getattr(data, split):
         raise UserError(
             f"{config.data.dir or config.data.name} has no {split} images; "
-            + ("add a folder test, or score --split validation" if split == "test" else "add some")
+            + ("add a folder test, or name one in data.test_dir" if split == "test" else "add some")
         )
     return data
 

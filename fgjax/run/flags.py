@@ -42,6 +42,29 @@ def with_parts(argv: Sequence[str]) -> list[str]:
     return [_with_part(argument) for argument in _joined(argv)]
 
 
+def with_run(argv: Sequence[str]) -> list[str]:
+    """The arguments; keys of a config that none names are changed in that of the run to score.
+
+    ``--mode evaluate --workdir RUN --config.data.test_dir=FOLDER`` needs no ``--config``.
+    """
+    flags = dict(zip(argv, [*argv[1:], ""], strict=True))
+    flags |= dict(argument.split("=", 1) for argument in argv if "=" in argument)
+    given = {flag.lstrip("-"): value for flag, value in flags.items() if flag.startswith("-")}
+    changed = any(flag.startswith("config.") for flag in given)
+    if (
+        given.get("mode") != "evaluate"
+        or not changed
+        or "config" in given
+        or "workdir" not in given
+    ):
+        return list(argv)
+    return [
+        argv[0],
+        f"--config={Path(__file__).with_name('of_run.py')}:{given['workdir']}",
+        *argv[1:],
+    ]
+
+
 def _joined(argv: Sequence[str]) -> list[str]:
     """``--config.model.pooling gem``, in two words, as one."""
     joined: list[str] = []

@@ -59,6 +59,7 @@ def kinds() -> dict[str, Kind]:
         "protocol": choice(*PROTOCOLS),
         "data.name": Kind(f"one of {', '.join(DATASETS)}, tfds:NAME", _is_name_of_data),
         "data.dir": or_none(TEXT),
+        "data.test_dir": or_none(TEXT),
         "data.cache_dir": or_none(TEXT),
         "data.image_size": SIDE,
         "data.canvas": or_none(whole(32, 16384)),

@@ -217,7 +217,8 @@ def check_splits(config: Config, data: DataBundle) -> None:
     if split == "test":
         raise UserError(
             f"the protocol 'final' scores the test split, and {where} has none; add a folder test "
-            "beside train, or train with protocol='develop', which holds out validation images"
+            "beside train, name one in data.test_dir, or train with protocol='develop', which "
+            "holds out validation images"
         )
     raise UserError(
         f"the protocol 'develop' chooses by validation, and {where} leaves no image for it "

@@ -25,15 +25,16 @@ import ml_collections
 import numpy as np
 
 from fgjax import files
-from fgjax.data import DataBundle, DatasetInfo
+from fgjax.data import DataBundle, DatasetInfo, defaults
 from fgjax.errors import UserError
 from fgjax.files import replacing
 from fgjax.ops.preprocessing import Preprocessing
 from fgjax.training import checkpoints
 
 # Where data and caches lie, on how many devices, and how often one looks, changes no training.
-_FREE_KEYS = {"data.dir", "data.cache_dir", "data.cache", "data.cache_gib", "data.workers"}
-_FREE_KEYS |= {"data.eval_batch_size", "train.log_steps", "train.feature_cache", "train.devices"}
+_FREE_KEYS = {f"data.{key}" for key in ("dir", "test_dir", "cache_dir", "cache", "cache_gib")}
+_FREE_KEYS |= {"data.workers", "data.eval_batch_size"}
+_FREE_KEYS |= {"train.log_steps", "train.feature_cache", "train.devices"}
 _FREE_SECTION = "evaluate."
 
 
@@ -77,7 +78,7 @@ def check_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
                 f"{workdir} holds checkpoints, but its {name} is missing; restore it, or use "
                 "another workdir"
             )
-    old, new = _read(workdir / "config.json"), json.loads(config.to_json())
+    old, new = _recorded(workdir), json.loads(config.to_json())
     if changed := _differences(old, new):
         raise UserError(
             f"{workdir} holds a run with another config: {'; '.join(changed)}; "
@@ -173,7 +174,13 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
     Raises:
         UserError: there is no run in the folder.
     """
-    return ml_collections.ConfigDict(_with_tuples(_read(workdir / "config.json")))
+    return ml_collections.ConfigDict(_with_tuples(_recorded(workdir)))
+
+
+def _recorded(workdir: Path) -> dict[str, Any]:
+    """The recorded config, with the defaults of those keys that its version did not know."""
+    record = _read(workdir / "config.json")
+    return record | {"data": defaults.completed(record.get("data", {}))}
 
 
 def _with_tuples(value: Any) -> Any:

@@ -138,5 +138,7 @@ def test_a_split_that_cannot_be_there_is_refused_with_the_way_out(run):
         commands._opened(small_run.config("x", "final"), run, "validation")
     config = small_run.config(run.parent / "photos")
     config.data.test_share = 0.0
-    with pytest.raises(UserError, match=r"photos has no test images; add a folder test, or score"):
+    with pytest.raises(
+        UserError, match=r"photos has no test images; add a folder test, or name one in"
+    ):
         commands._opened(config, run, "test")
