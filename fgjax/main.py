@@ -60,19 +60,19 @@ def main(argv: list[str]) -> None:
         return
     if not values.workdir:
         raise UserError("--workdir is missing; name the folder of the run")
-    from fgjax.run import commands  # imports JAX, which a mistyped flag need not wait for
+    from fgjax.run import train  # imports JAX, which a mistyped flag need not wait for
 
     match values.mode:
         case "train":
             if values.config is None:
                 raise UserError("--config is missing; name an experiment, such as one in configs/")
-            commands.train(values.config, values.workdir)
+            train.train(values.config, values.workdir)
         case "evaluate":
-            commands.evaluate(values.workdir, values.split, values.config)
+            train.evaluate(values.workdir, values.split, values.config)
         case "predict":
-            commands.predict(values.workdir, values.images)
+            train.predict(values.workdir, values.images)
         case "analyze":
-            commands.analyze([values.workdir, *values.images], values.config, values.check)
+            train.analyze([values.workdir, *values.images], values.config, values.check)
 
 
 def run() -> None:

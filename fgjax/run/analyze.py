@@ -112,8 +112,8 @@ def short_trainings(
     """
     split = "test" if protocol == "final" else "validation"
 
-    def train(changes: Mapping[str, Any]) -> float:
-        from fgjax.run import commands
+    def trained_shortly(changes: Mapping[str, Any]) -> float:
+        from fgjax.run import train
 
         short = config.copy_and_resolve_references()
         with short.unlocked():
@@ -128,8 +128,8 @@ def short_trainings(
                 node[last] = value
         folder = tempfile.mkdtemp(prefix="fgjax-check-")
         try:
-            return commands.train(short, folder)[split]["top1"]
+            return train.train(short, folder)[split]["top1"]
         finally:
             shutil.rmtree(folder)
 
-    return train
+    return trained_shortly

@@ -6,7 +6,7 @@ import pytest
 import small_run
 
 from fgjax.errors import UserError
-from fgjax.run import commands, experiment, scoring
+from fgjax.run import experiment, scoring, train
 from fgjax.training import parallel
 
 
@@ -17,8 +17,8 @@ def attempt(monkeypatch, tmp_path):
     def forbidden(*_):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(commands, "_run", forbidden)
-    return lambda config: commands.train(config, str(tmp_path / "run"))
+    monkeypatch.setattr(train, "_run", forbidden)
+    return lambda config: train.train(config, str(tmp_path / "run"))
 
 
 def test_final_without_a_test_split(attempt, tmp_path):
