@@ -15,7 +15,7 @@ from PIL import Image
 
 import fgjax
 from fgjax.errors import UserError
-from fgjax.run import train
+from fgjax.run import evaluate, predict, train
 from fgjax.training import checkpoints
 
 
@@ -71,12 +71,12 @@ def test_the_same_config_gives_the_same_network(run, cache, tmp_path):
 
 def test_evaluating_again_agrees_and_is_counted(run):
     before = results(run)
-    train.evaluate(str(run), "test")
+    evaluate.evaluate(str(run), "test")
     after = results(run)
     assert after["test"]["nll"] == before["test"]["nll"]
     assert after["evaluations"]["test"] == before["evaluations"]["test"] + 1
     with pytest.raises(UserError, match="no validation split"):
-        train.evaluate(str(run), "validation")
+        evaluate.evaluate(str(run), "validation")
 
 
 def test_a_changed_config_is_refused(run, cache):
@@ -104,7 +104,7 @@ def photos(folder):
 
 def test_predicting_photos(run, tmp_path, capsys):
     folder = photos(tmp_path / "photos")
-    train.predict(str(run), [str(folder)])
+    predict.predict_to_files(str(run), [str(folder)])
     said = capsys.readouterr().out
     assert "left out" in said
     assert "broken.jpg" in said.replace("\n", "")
@@ -114,11 +114,11 @@ def test_predicting_photos(run, tmp_path, capsys):
     assert best == ["bird.png", "grey.jpg"]
     assert len(list((run / "predictions").glob("*.png"))) == 2
     with pytest.raises(UserError, match=r"broken\.jpg"):
-        train.predict(str(run), [str(folder / "broken.jpg")])
+        predict.predict_to_files(str(run), [str(folder / "broken.jpg")])
     with pytest.raises(UserError, match="name files or folders"):
-        train.predict(str(run), [])
+        predict.predict_to_files(str(run), [])
     with pytest.raises(UserError, match="there is no image or folder"):
-        train.predict(str(run), [str(tmp_path / "absent.jpg")])
+        predict.predict_to_files(str(run), [str(tmp_path / "absent.jpg")])
 
 
 def test_load_gives_the_recogniser_with_labels_and_preprocessing(run, tmp_path):

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict as Config
 from fgjax import analysis
 from fgjax.analysis import atlas
 from fgjax.evaluation import results
-from fgjax.run import experiment, trained, workdir
+from fgjax.run import experiment, train, trained, workdir
 
 # Epochs of the short trainings that test the advice.
 SHORT = 24.0
@@ -113,8 +113,6 @@ def short_trainings(
     split = "test" if protocol == "final" else "validation"
 
     def trained_shortly(changes: Mapping[str, Any]) -> float:
-        from fgjax.run import train
-
         short = config.copy_and_resolve_references()
         with short.unlocked():
             short.protocol = protocol

@@ -25,7 +25,7 @@ _OVERLAY = re.compile(r"\d{4,}_.*\.png", re.DOTALL)
 _LONGEST_STEM = 100
 
 
-def predict_to_files(where: Path, images: Sequence[str]) -> list[tuple[str, overlay.Ranked]]:
+def predict_to_files(folder: str | Path, images: Sequence[str]) -> list[tuple[str, overlay.Ranked]]:
     """Print the top classes of photos; write an overlay of each and, for folders, a CSV.
 
     Overlays and ``predictions.csv`` go to ``WORKDIR/predictions``, and those of an earlier call are
@@ -33,12 +33,13 @@ def predict_to_files(where: Path, images: Sequence[str]) -> list[tuple[str, over
     out; one that was asked for by its own name is an error.
 
     Args:
-        where: folder of the run.
+        folder: of the run.
         images: paths of photos and of folders of photos.
 
     Raises:
         UserError: no run, no images, or a photo that cannot be read.
     """
+    where = Path(folder).absolute()
     photos, left_out = _photos(images)
     recognizer = trained.load(where)
     target = where / "predictions"

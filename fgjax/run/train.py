@@ -1,23 +1,20 @@
-"""What the command line does: train, evaluate, predict, analyze."""
+"""Training, or going on with one: from a config to checkpoints, logs and results."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import rich
 from ml_collections import ConfigDict as Config
 
-from fgjax.data import DataBundle
-from fgjax.data import load as load_data
-from fgjax.errors import UserError
-from fgjax.evaluation import predictions, results
+from fgjax.evaluation import results
 from fgjax.finetune import groups
 from fgjax.finetune.intervals import Phase
 from fgjax.finetune.optimizer import trained_leaves
-from fgjax.run import checks, chosen, experiment, interrupts, plan, scoring, trained, workdir
+from fgjax.run import checks, chosen, evaluate, experiment, interrupts, plan, scoring, workdir
 from fgjax.show import console, proof
 from fgjax.training import checkpoints, loop, objectives, parallel, restoring
 from fgjax.training.logs import MetricLogger
@@ -70,7 +67,7 @@ def _train(config: Config, where: Path) -> dict[str, Any]:
     results.update(where, record)
     split = "test" if final else "validation"
     weights = chosen.read(where, config.protocol)
-    return score_split(config, model, data, apply, weights, where, split)
+    return evaluate.score_split(config, model, data, apply, weights, where, split)
 
 
 def _run(run: loop.Plan, state: TrainState, where: Path, final: bool):
@@ -99,7 +96,7 @@ def _run(run: loop.Plan, state: TrainState, where: Path, final: bool):
 def _phase_scores(config, model, data, apply, where):
     """Validation during a run in "develop"; in "final", test after the phases if declared.
 
-    The last phase's test score is that of the whole run, which :func:`score_split` makes once.
+    The last phase's test score is that of the whole run, which is made once, after it.
     """
     end = plan.total_steps(config, len(data.train))
 
@@ -118,119 +115,6 @@ def _phase_scores(config, model, data, apply, where):
         return scoring.fractions(summary)
 
     return score
-
-
-def score_split(
-    config: Config,
-    model: experiment.Model,
-    data: DataBundle,
-    apply: scoring.Apply,
-    weights: chosen.Weights,
-    where: Path,
-    split: str,
-) -> dict[str, Any]:
-    """Score a split, print the tables and record them; each call is counted.
-
-    Returns:
-        All results of the run.
-    """
-    source = data.split(split)
-    found, speed = scoring.predict_split(
-        apply, weights.variables, model, source, config.data, split
-    )
-    figures = scoring.summarize(found, data.info)
-    predictions.save(found, where / f"predictions_{split}.npz")
-    summary = figures.pop("summary")
-    rich.print(console.results_table(summary, weights.title(split)))
-    rich.print(console.confusions_table(figures["confusions"], figures["errors_within_family"]))
-    figures |= {"step": weights.step, "weights": weights.rule, "images_per_second": speed}
-    return results.record(where, split, summary, **figures, views=config.evaluate.views)
-
-
-def evaluate(folder: str, split: str, config: Config | None = None) -> dict[str, Any]:
-    """Score a split with the best ("develop") or last ("final") weights of a run.
-
-    Args:
-        folder: of the run.
-        split: "validation" or "test", which a run in "develop" did not open; it is counted.
-        config: where given, its ``evaluate`` is used instead of that of the run.
-
-    Raises:
-        UserError: no run in the folder, or no such split.
-    """
-    where = Path(folder).absolute()
-    own = workdir.read_config(where)
-    if config is not None:
-        with own.unlocked():
-            own.evaluate = config.evaluate
-    model, info, weights = trained.restore(where)
-    data = _opened(own, where, split)
-    workdir.check_scorable(where, info, data)
-    mesh = parallel.make_mesh(own.train.devices, at_most=True)
-    apply = scoring.compiled_scores(model, own.evaluate.views, mesh)
-    found = score_split(own, model, data, apply, weights, where, split)
-    if split == "test":
-        rich.print(_times_scored(found["evaluations"]["test"], own.protocol))
-    return found
-
-
-def _opened(config: Config, where: Path, split: str) -> DataBundle:
-    """The split that is to be scored."""
-    if split == "validation" and config.protocol == "final":
-        raise UserError(
-            f"{where} has no validation split: the protocol 'final' trained it on all images but "
-            "those of test; score --split test"
-        )
-    # The test split is the same in both protocols, and "develop" leaves it closed.
-    protocol = "final" if split == "test" else config.protocol
-    data = load_data(config.data, protocol, config.seed, (split,))
-    if not getattr(data, split):
-        raise UserError(
-            f"{config.data.dir or config.data.name} has no {split} images; "
-            + ("add a folder test, or score --split validation" if split == "test" else "add some")
-        )
-    return data
-
-
-def _times_scored(count: int, protocol: str) -> str:
-    """How far a figure of the test split can be trusted."""
-    chosen = (
-        "; its weights were chosen on validation, and the one figure to report is that of a run "
-        "in protocol='final'"
-        if protocol == "develop"
-        else ""
-    )
-    times = "once" if count == 1 else f"{count} times"
-    return f"the test split was scored {times} by this run{chosen}"
-
-
-def predict(folder: str, images: Sequence[str]) -> None:
-    """Name the classes of the user's photos, show where the network looked, write a CSV.
-
-    Raises:
-        UserError: no run in the folder, no images, or one that cannot be read.
-    """
-    from fgjax.run import predict
-
-    predict.predict_to_files(Path(folder).absolute(), images)
-
-
-def analyze(
-    folders: Sequence[str], config: Config | None = None, check: bool = False
-) -> dict[str, Any]:
-    """Measure the hierarchy of networks and write their reports; see ``fgjax.run.analyze``.
-
-    Args:
-        folders: of runs; the report of the first compares all of them.
-        config: of a network without a run: it is analysed as initialised.
-        check: test the advice by short trainings.
-
-    Raises:
-        UserError: no run in a folder.
-    """
-    from fgjax.run import analyze
-
-    return analyze.analyze_runs(folders, config, check)
 
 
 def _print_schedule(run: loop.Plan, state: TrainState) -> None:

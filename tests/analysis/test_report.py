@@ -194,4 +194,4 @@ def test_one_photo_a_class_without_families_or_parts_and_advice_that_is_tested(
 
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(UserError, match="there is no run in"):
-        train.analyze([str(tmp_path / "nothing")])
+        analyze.analyze_runs([str(tmp_path / "nothing")])

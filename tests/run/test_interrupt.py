@@ -11,7 +11,7 @@ import tiny_run
 
 from fgjax import main
 from fgjax.errors import Interrupted
-from fgjax.run import interrupts, train
+from fgjax.run import analyze, evaluate, interrupts, predict, train
 from fgjax.show import console
 from fgjax.training import checkpoints
 
@@ -90,15 +90,20 @@ def test_ctrl_c_after_the_last_step_is_not_forgotten():
         signalled(signal.SIGINT)
 
 
-@pytest.mark.parametrize("mode", ["train", "evaluate", "predict", "analyze"])
-def test_ctrl_c_in_any_command_is_one_line_and_status_130(monkeypatch, capsys, mode):
+@pytest.mark.parametrize(
+    "function",
+    [train.train, evaluate.evaluate, predict.predict_to_files, analyze.analyze_runs],
+    ids=lambda function: function.__name__,
+)
+def test_ctrl_c_in_any_mode_is_one_line_and_status_130(monkeypatch, capsys, function):
     def interrupted(*_):
         signal.raise_signal(signal.SIGTERM)
 
     def leave(status):
         raise SystemExit(status)
 
-    monkeypatch.setattr(train, mode, interrupted)
+    mode = function.__module__.rpartition(".")[2]
+    monkeypatch.setattr(f"fgjax.run.{mode}.{function.__name__}", interrupted)
     monkeypatch.setattr(os, "_exit", leave)
     monkeypatch.delitem(sys.modules, "config_config", raising=False)
     flags = ["--config=configs/quickstart.py"] if mode == "train" else []

@@ -11,7 +11,7 @@ from fgjax import analysis
 from fgjax.errors import UserError
 from fgjax.evaluation import predictions
 from fgjax.evaluation.results import params_digest
-from fgjax.run import analyze, chosen, experiment, scoring, train, workdir
+from fgjax.run import analyze, chosen, evaluate, experiment, scoring, train, workdir
 from fgjax.training import checkpoints, logs
 
 
@@ -45,7 +45,7 @@ def test_after_training_the_best_step_by_validation_is_what_is_recorded(run):
 
 def test_evaluate_and_load_read_the_weights_that_were_recorded(run, capsys):
     before = results(run)["validation"]
-    after = train.evaluate(str(run), "validation")["validation"]
+    after = evaluate.evaluate(str(run), "validation")["validation"]
     assert {k: v for k, v in after.items() if k != "images_per_second"} == {
         k: v for k, v in before.items() if k != "images_per_second"
     }
@@ -92,8 +92,8 @@ def test_each_photo_is_predicted_as_it_was_scored(run):
 
 
 def test_the_test_split_of_a_run_in_develop_is_opened_scored_and_counted(run, capsys):
-    train.evaluate(str(run), "test")
-    found = train.evaluate(str(run), "test")
+    evaluate.evaluate(str(run), "test")
+    found = evaluate.evaluate(str(run), "test")
     assert found["evaluations"]["test"] == 2
     assert found["test"]["n"] == 6
     assert found["test"]["step"] == found["validation"]["step"]
@@ -105,7 +105,7 @@ def test_the_test_split_of_a_run_in_develop_is_opened_scored_and_counted(run, ca
 def test_other_views_may_be_asked_for_when_a_run_is_scored(run):
     config = small_run.config(run.parent / "photos")
     config.evaluate.views = ("center", "flip")
-    found = train.evaluate(str(run), "validation", config)
+    found = evaluate.evaluate(str(run), "validation", config)
     assert found["validation"]["views"] == ["center", "flip"]
 
 
@@ -116,7 +116,7 @@ def test_a_run_on_more_devices_than_there_are_is_scored_on_those(run):
     elsewhere["train"]["devices"] = 64
     path.write_text(json.dumps(elsewhere))
     try:
-        assert train.evaluate(str(run), "validation")["validation"]["n"] == 6
+        assert evaluate.evaluate(str(run), "validation")["validation"]["n"] == 6
     finally:
         path.write_text(kept)
 
@@ -135,8 +135,8 @@ def test_a_report_counts_the_split_that_it_scores(run, monkeypatch):
 
 def test_a_split_that_cannot_be_there_is_refused_with_the_way_out(run):
     with pytest.raises(UserError, match=r"no validation split: .*'final' .* score --split test"):
-        train._opened(small_run.config("x", "final"), run, "validation")
+        evaluate._opened(small_run.config("x", "final"), run, "validation")
     config = small_run.config(run.parent / "photos")
     config.data.test_share = 0.0
     with pytest.raises(UserError, match=r"photos has no test images; add a folder test, or score"):
-        train._opened(config, run, "test")
+        evaluate._opened(config, run, "test")

@@ -7,7 +7,7 @@ import tiny_run
 
 import fgjax
 from fgjax.evaluation import results
-from fgjax.run import train
+from fgjax.run import evaluate, train
 from fgjax.training import checkpoints
 
 
@@ -48,7 +48,7 @@ def test_every_score_is_taken_at_the_size_of_the_data(runs):
     for folder, size in zip(runs[1].values(), (64, 48), strict=True):
         found = results.read(folder)
         assert fgjax.load(folder).preprocessing.image_size == size
-        train.evaluate(str(folder), "test")
+        evaluate.evaluate(str(folder), "test")
         assert results.read(folder)["test"]["nll"] == found["test"]["nll"]
     full, small = (results.read(folder) for folder in runs[1].values())
     assert full["test"]["nll"] != small["test"]["nll"]

@@ -9,7 +9,7 @@ from PIL import Image
 import fgjax
 from fgjax.analysis import subject
 from fgjax.evaluation import results
-from fgjax.run import train
+from fgjax.run import evaluate, predict, train
 from fgjax.training import feature_cache
 
 SCALES = (1.0, 0.5)
@@ -53,12 +53,12 @@ def test_other_scales_are_another_cache_and_another_cost(run):
 
 def test_what_was_trained_is_scored_and_shown_at_all_scales(run, tmp_path):
     before = results.read(run)["test"]["nll"]
-    train.evaluate(str(run), "test")
+    evaluate.evaluate(str(run), "test")
     assert results.read(run)["test"]["nll"] == before
     recogniser = fgjax.load(run)
     assert recogniser.model.recognizer.scales == SCALES
     Image.new("RGB", (90, 80), "firebrick").save(tmp_path / "photo.png")
-    train.predict(str(run), [str(tmp_path / "photo.png")])
+    predict.predict_to_files(str(run), [str(tmp_path / "photo.png")])
     assert list((run / "predictions").glob("*.png"))
 
 
