@@ -13,7 +13,7 @@ from typing import Any
 import rich
 from ml_collections import ConfigDict as Config
 
-from fgjax import analysis
+from fgjax import analysis, tasks
 from fgjax.analysis import atlas
 from fgjax.evaluation import results
 from fgjax.run import experiment, train, trained, workdir
@@ -106,11 +106,12 @@ def trained_rates(schedule: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def short_trainings(
     config: Config, protocol: str = "develop"
 ) -> Callable[[Mapping[str, Any]], float]:
-    """A function from changes of the config to the accuracy after a short training.
+    """A function from changes of the config to the task's figure after a short training.
 
     On validation images in the protocol "develop", on test in "final".
     """
     split = "test" if protocol == "final" else "validation"
+    monitor = tasks.resolve(config.task).monitor
 
     def trained_shortly(changes: Mapping[str, Any]) -> float:
         short = config.copy_and_resolve_references()
@@ -126,7 +127,7 @@ def short_trainings(
                 node[last] = value
         folder = tempfile.mkdtemp(prefix="fgjax-check-")
         try:
-            return train.train(short, folder)[split]["top1"]
+            return train.train(short, folder)[split][monitor]
         finally:
             shutil.rmtree(folder)
 

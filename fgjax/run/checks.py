@@ -12,6 +12,7 @@ from functools import partial
 import jax
 from ml_collections import ConfigDict as Config
 
+from fgjax import tasks
 from fgjax.checking import keys
 from fgjax.data import DataBundle, DatasetInfo, Source, info, listing
 from fgjax.errors import UserError
@@ -38,6 +39,7 @@ def before_data(config: Config) -> None:
         UserError: something that cannot be; it names the key, its value and what was expected.
     """
     keys.check_keys(config)
+    tasks.resolve(config.task)
     if config.model.backbone.weights is not None:
         pretrained.check_spec(config.model.backbone.weights, config.model.backbone.name)
     data = unread(_classes(config))

@@ -8,12 +8,12 @@ from typing import Any
 import rich
 from ml_collections import ConfigDict as Config
 
+from fgjax import tasks
 from fgjax.data import DataBundle
 from fgjax.data import load as load_data
 from fgjax.errors import UserError
-from fgjax.evaluation import predictions, results
+from fgjax.evaluation import results
 from fgjax.run import chosen, experiment, scoring, trained, workdir
-from fgjax.show import console
 from fgjax.training import parallel
 
 
@@ -88,14 +88,14 @@ def score_split(
     Returns:
         All results of the run.
     """
-    source = data.split(split)
+    source, task = data.split(split), tasks.resolve(config.task)
     found, speed = scoring.predict_split(
         apply, weights.variables, model, source, config.data, split
     )
-    figures = scoring.summarize(found, data.info)
-    predictions.save(found, where / f"predictions_{split}.npz")
+    figures = task.summarize(found, data.info)
+    task.save(found, where / f"predictions_{split}.npz")
+    for table in task.tables(figures, weights.title(split)):
+        rich.print(table)
     summary = figures.pop("summary")
-    rich.print(console.results_table(summary, weights.title(split)))
-    rich.print(console.confusions_table(figures["confusions"], figures["errors_within_family"]))
     figures |= {"step": weights.step, "weights": weights.rule, "images_per_second": speed}
     return results.record(where, split, summary, **figures, views=config.evaluate.views)

@@ -6,7 +6,6 @@ Data, model and schedule meet here: ``fgjax.training`` itself knows functions an
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict as Config
 
+from fgjax import tasks
 from fgjax.checking.options import fitted, named, plain, shown
 from fgjax.data import DataBundle, augment, pipeline
 from fgjax.errors import UserError
@@ -165,7 +165,7 @@ def build(
     """
     mesh = parallel.make_mesh(config.train.devices)
     check_batch(config, mesh)
-    train = data.split("train")
+    task, train = tasks.resolve(config.task), data.split("train")
     count, settings = len(train), step_settings(config, model, data, state)
     assignment = groups.assign(state.params, config.train.groups)
     batches = feeds.batches(config, model, assignment, train, workdir, mesh)
@@ -192,6 +192,7 @@ def build(
         measure=measure,
         cost=phase_cost.of_phases(model, settings, len(data.info.classes)),
         score=score,
+        monitor=task.monitor,
         optimizer=_optimizer(config),
         assignment=assignment,
         mesh=mesh,
@@ -200,7 +201,7 @@ def build(
         score_every=epoch_steps(config, count, config.evaluate.epochs),
         save_every=epoch_steps(config, count, config.train.checkpoint_epochs),
         log_every=config.train.log_steps,
-        chance=math.log(len(data.info.classes)),
+        chance=task.chance(data.info),
         plateau=loop.Plateau(**recorded["plateau"]) if recorded else loop.Plateau(),
         unscored=bool(recorded and recorded.get("unscored")),
         meta={"seed": config.seed},

@@ -1,4 +1,4 @@
-"""Scores of a split: the compiled evaluation pass and what is made of its logits."""
+"""Scores of a split: the compiled evaluation pass over all of its examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from fgjax.data import Source, pipeline
 from fgjax.errors import UserError
-from fgjax.evaluation import confusions, metrics, predictions
+from fgjax.evaluation import predictions
 from fgjax.evaluation import views as test_views
 from fgjax.models.context import Context
 from fgjax.run.experiment import Model
@@ -97,23 +97,6 @@ def predict_split(
     began = time.monotonic()
     found = predictions.predict(lambda batch: apply(variables, batch["image"]), shown)
     return found, len(source) / (time.monotonic() - began)
-
-
-def summarize(found: predictions.Predictions, info: Any) -> dict[str, Any]:
-    """The figures of a split, its most confused pairs and the share of errors in the family."""
-    coarse_of = None if info.coarse_of is None else np.asarray(info.coarse_of)
-    predicted = found.logits.argmax(-1)
-    labels = found.labels
-    within = None
-    if coarse_of is not None:
-        within = confusions.errors_within_family(labels, predicted, coarse_of)
-    return {
-        "summary": metrics.summarize(found.logits, labels, coarse_of),
-        "confusions": confusions.most_confused(
-            labels, predicted, info.classes, coarse_of=coarse_of
-        ),
-        "errors_within_family": within,
-    }
 
 
 def fractions(summary: Mapping[str, Any]) -> dict[str, float]:

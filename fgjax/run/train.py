@@ -10,12 +10,14 @@ from typing import Any
 import rich
 from ml_collections import ConfigDict as Config
 
+from fgjax import tasks
 from fgjax.evaluation import results
 from fgjax.finetune import groups
 from fgjax.finetune.intervals import Phase
 from fgjax.finetune.optimizer import trained_leaves
 from fgjax.run import checks, chosen, evaluate, experiment, interrupts, plan, scoring, workdir
 from fgjax.show import console, proof
+from fgjax.tasks import Task
 from fgjax.training import checkpoints, loop, objectives, parallel, restoring
 from fgjax.training.logs import MetricLogger
 from fgjax.training.state import TrainState, initial_state
@@ -39,9 +41,9 @@ def train(config: Config, folder: str) -> dict[str, Any]:
 def _train(config: Config, where: Path) -> dict[str, Any]:
     began = time.monotonic()
     workdir.check_config(where, config)
-    final = config.protocol == "final"
+    final, task = config.protocol == "final", tasks.resolve(config.task)
     data = experiment.load_data(config, "train", "test" if final else "validation")
-    model = experiment.build_model(config, len(data.info.classes))
+    model = experiment.build_model(config, task.outputs(data.info))
     workdir.bind(where, config, data.info, model.preprocessing, model.backbone_options)
     plan.check_splits(config, data)
     variables = model.initialize(config.seed)
@@ -57,7 +59,7 @@ def _train(config: Config, where: Path) -> dict[str, Any]:
     score = _phase_scores(config, model, data, apply, where)
     run = plan.build(config, model, data, state, where, score, recorded, rich.print)
     _print_schedule(run, state)
-    state = _run(run, state, where, final)
+    state = _run(run, state, where, task, None if final else task.monitor)
 
     record = {
         "protocol": config.protocol,
@@ -66,21 +68,24 @@ def _train(config: Config, where: Path) -> dict[str, Any]:
     }
     results.update(where, record)
     split = "test" if final else "validation"
-    weights = chosen.read(where, config.protocol)
+    weights = chosen.read(where, config.protocol, task.monitor)
     return evaluate.score_split(config, model, data, apply, weights, where, split)
 
 
-def _run(run: loop.Plan, state: TrainState, where: Path, final: bool):
+def _run(
+    run: loop.Plan, state: TrainState, where: Path, task: Task, best_by: str | None
+) -> TrainState:
     total = run.phases[-1].stop
     with (
-        checkpoints.manager(where, keep_best=not final) as manager,
+        checkpoints.manager(where, best_by) as manager,
         MetricLogger(where, int(state.step), scored=not run.unscored) as logger,
         console.TrainingProgress(total, run.batch_size) as bar,
         interrupts.deferred() as stop,
     ):
 
         def progress(phase: Phase, step: int, values: loop.Metrics) -> None:
-            bar.update(step, phase.name, values["loss"], values["accuracy"])
+            shown = {label: values[name] for name, label in task.progress.items() if name in values}
+            bar.update(step, phase.name, values["loss"], shown)
 
         def ended(record: Mapping[str, Any]) -> None:
             speed = {"images_per_second": record["images_per_second"]}
@@ -99,6 +104,7 @@ def _phase_scores(config, model, data, apply, where):
     The last phase's test score is that of the whole run, which is made once, after it.
     """
     end = plan.total_steps(config, len(data.train))
+    task = tasks.resolve(config.task)
 
     def score(phase: Phase, state: TrainState) -> dict[str, float] | None:
         at_end = int(state.step) == phase.stop
@@ -109,7 +115,7 @@ def _phase_scores(config, model, data, apply, where):
         found, _ = scoring.predict_split(
             apply, state.averaged, model, data.split(split), config.data, split
         )
-        summary = scoring.summarize(found, data.info)["summary"]
+        summary = task.summarize(found, data.info)["summary"]
         if at_end:
             results.record(where, split, summary, after=phase.name, step=int(state.step))
         return scoring.fractions(summary)

@@ -77,7 +77,7 @@ def check_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
                 f"{workdir} holds checkpoints, but its {name} is missing; restore it, or use "
                 "another workdir"
             )
-    old, new = _read(workdir / "config.json"), json.loads(config.to_json())
+    old, new = _migrated(_read(workdir / "config.json")), json.loads(config.to_json())
     if changed := _differences(old, new):
         raise UserError(
             f"{workdir} holds a run with another config: {'; '.join(changed)}; "
@@ -173,7 +173,12 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
     Raises:
         UserError: there is no run in the folder.
     """
-    return ml_collections.ConfigDict(_with_tuples(_read(workdir / "config.json")))
+    return ml_collections.ConfigDict(_with_tuples(_migrated(_read(workdir / "config.json"))))
+
+
+def _migrated(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of a run as today's would say it: before there were tasks, all classified."""
+    return {"task": "classification"} | config
 
 
 def _with_tuples(value: Any) -> Any:

@@ -41,6 +41,7 @@ class Plan:
         measure: (phase, state) -> the gradients of the trained leaves, batch after batch.
         cost: (phase, state) -> multiply-adds of an example, for the audit.
         score: (phase, state) -> metrics of the validation split, or None without one.
+        monitor: the figure of a score that decides which checkpoint is the best.
         optimizer: the optimiser of every group.
         assignment: {path: group}.
         mesh: the devices.
@@ -61,6 +62,7 @@ class Plan:
     measure: Callable[[Phase, TrainState], Iterator[Any]]
     cost: Callable[[Phase, TrainState], Mapping[str, int]]
     score: Callable[[Phase, TrainState], Metrics | None]
+    monitor: str
     optimizer: Optimizer
     assignment: Mapping[str, str]
     mesh: Any
@@ -135,7 +137,7 @@ def _enter(plan, phases, index, state, manager, watch):
     phase = phases[index]
     if phase.restore_best and int(state.step) == phase.start:
         manager.wait_until_finished()
-        state = restoring.best_state(plan.workdir, state, watch.say)
+        state = restoring.best_state(plan.workdir, state, plan.monitor, watch.say)
     state = _with_moments(plan, phases, index, state)
     state = parallel.replicate(state, plan.mesh)
     if phase.auto:

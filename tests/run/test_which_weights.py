@@ -53,7 +53,7 @@ def test_evaluate_and_load_read_the_weights_that_were_recorded(run, capsys):
         f"validation, step {after['step']} of {max(validated(run))} (best)"
         in capsys.readouterr().out
     )
-    head = chosen.read(run, "develop").variables["params"]["head"]["kernel"]
+    head = chosen.read(run, "develop", "top1").variables["params"]["head"]["kernel"]
     np.testing.assert_array_equal(fgjax.load(run).variables["params"]["head"]["kernel"], head)
 
 

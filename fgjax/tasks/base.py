@@ -1,0 +1,40 @@
+"""What a task is to the rest of fgjax: one value made of functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float
+from rich.console import RenderableType
+
+from fgjax.data import DatasetInfo
+
+
+class Task(NamedTuple):
+    """What is learned from the examples, and how it is measured and shown.
+
+    Attributes:
+        monitor: the figure of a summary that keeps the best checkpoint; more is better.
+        progress: {metric of a step: its label in the progress bar}; the metrics are fractions.
+        outputs: the data's description -> how many outputs the head has.
+        chance: the data's description -> the loss of a network that knows nothing.
+        summarize: (predictions of a split, the data's description) -> what is recorded of it:
+            ``summary``, numbers or fractions with their intervals, and whatever else there is.
+        tables: (what ``summarize`` returned, a title) -> what is printed of it.
+        save: write the predictions of a split to a file.
+        decode: (outputs of the head for images, the data's description, how many) -> what is
+            predicted for each of them, most probable first.
+        panels: {panel of the learning curves: {logged metric: its name in the legend}}.
+    """
+
+    monitor: str
+    progress: Mapping[str, str]
+    outputs: Callable[[DatasetInfo], int]
+    chance: Callable[[DatasetInfo], float]
+    summarize: Callable[[Any, DatasetInfo], dict[str, Any]]
+    tables: Callable[[Mapping[str, Any], str], Sequence[RenderableType]]
+    save: Callable[[Any, str | PathLike], None]
+    decode: Callable[[Float[Array, "b k"], DatasetInfo, int], list[list[tuple[str, float]]]]
+    panels: Mapping[str, Mapping[str, str]]

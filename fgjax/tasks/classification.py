@@ -1,0 +1,80 @@
+"""Classification: one label an image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+from rich.console import RenderableType
+
+from fgjax.data import DatasetInfo
+from fgjax.evaluation import confusions, metrics, predictions
+from fgjax.show import console
+from fgjax.tasks.base import Task
+
+
+def outputs(info: DatasetInfo) -> int:
+    """One for each class."""
+    return len(info.classes)
+
+
+def chance(info: DatasetInfo) -> float:
+    """Cross-entropy of a network to which all classes are equally likely, in nats."""
+    return math.log(len(info.classes))
+
+
+def summarize(found: predictions.Predictions, info: DatasetInfo) -> dict[str, Any]:
+    """The figures of a split, its most confused pairs and the share of errors in the family."""
+    coarse_of = None if info.coarse_of is None else np.asarray(info.coarse_of)
+    predicted = found.logits.argmax(-1)
+    labels = found.labels
+    within = None
+    if coarse_of is not None:
+        within = confusions.errors_within_family(labels, predicted, coarse_of)
+    return {
+        "summary": metrics.summarize(found.logits, labels, coarse_of),
+        "confusions": confusions.most_confused(
+            labels, predicted, info.classes, coarse_of=coarse_of
+        ),
+        "errors_within_family": within,
+    }
+
+
+def tables(figures: Mapping[str, Any], title: str) -> Sequence[RenderableType]:
+    """The figures with their intervals, and the classes that are taken for each other."""
+    return (
+        console.results_table(figures["summary"], title),
+        console.confusions_table(figures["confusions"], figures["errors_within_family"]),
+    )
+
+
+def decode(
+    logits: Float[Array, "b k"], info: DatasetInfo, top: int
+) -> list[list[tuple[str, float]]]:
+    """The ``top`` classes of each image with their probabilities."""
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    orders = np.argsort(-probabilities, axis=-1, kind="stable")[:, :top]
+    return [
+        [(info.classes[i], float(row[i])) for i in order]
+        for row, order in zip(probabilities, orders, strict=True)
+    ]
+
+
+TASK = Task(
+    monitor="top1",
+    progress={"accuracy": "acc"},
+    outputs=outputs,
+    chance=chance,
+    summarize=summarize,
+    tables=tables,
+    save=predictions.save,
+    decode=decode,
+    panels={
+        "Loss (nats)": {"loss": "training", "validation/nll": "validation"},
+        "Accuracy": {"accuracy": "training", "validation/top1": "validation"},
+    },
+)
