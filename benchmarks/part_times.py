@@ -60,7 +60,7 @@ def compiled(config: ConfigDict) -> Callable[[], None]:
     model = experiment.build_model(config, CLASSES)
     variables = model.initialize(0)
     carried = objectives.carried_at_start(
-        config.train.objective.name, CLASSES, model.embedding_width(variables)
+        objectives.create(**config.train.objective), CLASSES, model.embedding_width(variables)
     )
     state = initial_state(variables, False, carried)
     assignment = groups.assign(state.params)

@@ -39,14 +39,13 @@ def before_data(config: Config) -> None:
         UserError: something that cannot be; it names the key, its value and what was expected.
     """
     keys.check_keys(config)
-    tasks.resolve(config.task)
     if config.model.backbone.weights is not None:
         pretrained.check_spec(config.model.backbone.weights, config.model.backbone.name)
     data = unread(_classes(config))
-    model = _model(config, len(data.info.classes))
+    model = _model(config, tasks.resolve(config.task).outputs(data.info))
     plan.augmentation(config)
     _check_splits(config)
-    state = _state(config, model, len(data.info.classes))
+    state = _state(config, model, data)
     scoring.check(model, config.evaluate.views, state.averaged)
     _check_phases(config, model, data, state)
 
@@ -72,11 +71,16 @@ def unread(classes: int) -> DataBundle:
     return DataBundle(description, Source(examples, description), None, None)
 
 
-def _state(config: Config, model: Model, classes: int) -> TrainState:
+def _state(config: Config, model: Model, data: DataBundle) -> TrainState:
     """The shapes of the state at the start."""
-    name = config.train.objective.name
+    task = tasks.resolve(config.task)
     variables = jax.eval_shape(lambda: model.initialize(config.seed))
-    carried = partial(objectives.carried_at_start, name, classes, model.embedding_width(variables))
+    carried = partial(
+        objectives.carried_at_start,
+        task.objectives(config, data),
+        task.outputs(data.info),
+        model.embedding_width(variables),
+    )
     ema = config.train.ema is not None
     return jax.eval_shape(lambda start: initial_state(start, ema, carried()), variables)
 

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict as Config
 
 from fgjax import tasks
 from fgjax.checking.options import fitted, named, plain, shown
-from fgjax.data import DataBundle, augment, pipeline
+from fgjax.data import DataBundle, augment
 from fgjax.errors import UserError
 from fgjax.finetune import groups, optimizer
 from fgjax.finetune.intervals import Phase, from_record
@@ -68,7 +68,7 @@ def step_settings(
     assignment = groups.assign(state.params, config.train.groups)
     common = {
         "apply": model.recognizer.apply,
-        "objective": objective(config, class_weights(config, data)),
+        "objective": tasks.resolve(config.task).objectives(config, data),
         "optimizer": _optimizer(config),
         "assignment": assignment,
         "batch_norm": groups.batch_norm_paths(state.batch_stats),
@@ -94,48 +94,9 @@ def step_settings(
     return settings
 
 
-def objective(
-    config: Config, class_weights: Sequence[float] | None = None
-) -> tuple[objectives.Objective, ...]:
-    """What ``config.train.objective`` names.
-
-    Args:
-        config: the experiment.
-        class_weights: what ``train.class_weights`` came to, if it asks for some.
-
-    Raises:
-        UserError: an unknown name or option, or one that takes no weights of classes.
-    """
-    name, options = named("train.objective", config.train.objective)
-    if class_weights is not None:
-        if name != "cross_entropy":
-            raise UserError(
-                f"train.class_weights is {config.train.class_weights!r}, which the objective "
-                f"{name!r} does not take; set it to none, or data.sampling to balanced instead"
-            )
-        options["class_weights"] = tuple(class_weights)
-    return objectives.create(name, **options)
-
-
 def _optimizer(config: Config) -> optimizer.Optimizer:
     name, options = named("train.optimizer", config.train.optimizer)
     return optimizer.create(name, **options)
-
-
-def class_weights(config: Config, data: DataBundle) -> tuple[float, ...] | None:
-    """Weights of the classes in the loss, as ``config.train.class_weights`` says.
-
-    Raises:
-        UserError: an unknown choice.
-    """
-    match config.train.class_weights:
-        case "none":
-            return None
-        case "balanced":
-            weights = pipeline.class_weights(data.split("train").labels, len(data.info.classes))
-            return tuple(map(float, weights))
-        case other:
-            raise UserError(f"train.class_weights is {other!r}; choose one of none, balanced")
 
 
 def build(

@@ -49,7 +49,7 @@ def _train(config: Config, where: Path) -> dict[str, Any]:
     variables = model.initialize(config.seed)
     scoring.check(model, config.evaluate.views, variables)
     carried = objectives.carried_at_start(
-        config.train.objective.name, len(data.info.classes), model.embedding_width(variables)
+        task.objectives(config, data), task.outputs(data.info), model.embedding_width(variables)
     )
     start = initial_state(variables, config.train.ema is not None, carried)
     state, recorded = restoring.restored_state(where, start, rich.print)

@@ -7,9 +7,11 @@ from os import PathLike
 from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict as Config
 from rich.console import RenderableType
 
-from fgjax.data import DatasetInfo
+from fgjax.data import DataBundle, DatasetInfo
+from fgjax.training.objectives import Objective
 
 
 class Task(NamedTuple):
@@ -20,6 +22,8 @@ class Task(NamedTuple):
         progress: {metric of a step: its label in the progress bar}; the metrics are fractions.
         outputs: the data's description -> how many outputs the head has.
         chance: the data's description -> the loss of a network that knows nothing.
+        objectives: (config, data) -> what the steps minimise, one or several in turn; ``train`` is
+            read of the data.
         summarize: (predictions of a split, the data's description) -> what is recorded of it:
             ``summary``, numbers or fractions with their intervals, and whatever else there is.
         tables: (what ``summarize`` returned, a title) -> what is printed of it.
@@ -33,6 +37,7 @@ class Task(NamedTuple):
     progress: Mapping[str, str]
     outputs: Callable[[DatasetInfo], int]
     chance: Callable[[DatasetInfo], float]
+    objectives: Callable[[Config, DataBundle], tuple[Objective, ...]]
     summarize: Callable[[Any, DatasetInfo], dict[str, Any]]
     tables: Callable[[Mapping[str, Any], str], Sequence[RenderableType]]
     save: Callable[[Any, str | PathLike], None]

@@ -7,14 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict as Config
 from rich.console import RenderableType
 
-from fgjax.data import DatasetInfo
+from fgjax.checking.options import named
+from fgjax.data import DataBundle, DatasetInfo, pipeline
+from fgjax.errors import UserError
 from fgjax.evaluation import confusions, metrics, predictions
 from fgjax.show import console
 from fgjax.tasks.base import Task
+from fgjax.training.objectives import Objective, create, takes
 
 
 def outputs(info: DatasetInfo) -> int:
@@ -25,6 +30,46 @@ def outputs(info: DatasetInfo) -> int:
 def chance(info: DatasetInfo) -> float:
     """Cross-entropy of a network to which all classes are equally likely, in nats."""
     return math.log(len(info.classes))
+
+
+def measure(logits: Float[Array, "b k"], targets: Float[Array, "b k"]) -> dict[str, Array]:
+    """One where the most likely class is the target's."""
+    right = jnp.argmax(logits, -1) == jnp.argmax(targets, -1)
+    return {"accuracy": right.astype(jnp.float32)}
+
+
+def objectives(config: Config, data: DataBundle) -> tuple[Objective, ...]:
+    """What ``config.train.objective`` names, with the weights of ``config.train.class_weights``.
+
+    Raises:
+        UserError: an unknown name or option, or one that takes no weights of classes.
+    """
+    name, options = named("train.objective", config.train.objective)
+    weights = class_weights(config, data)
+    if weights is not None:
+        if not takes(name, "class_weights"):
+            raise UserError(
+                f"train.class_weights is {config.train.class_weights!r}, which the objective "
+                f"{name!r} does not take; set it to none, or data.sampling to balanced instead"
+            )
+        options["class_weights"] = weights
+    return create(name, measure, **options)
+
+
+def class_weights(config: Config, data: DataBundle) -> tuple[float, ...] | None:
+    """Weights of the classes in the loss, as ``config.train.class_weights`` says.
+
+    Raises:
+        UserError: an unknown choice.
+    """
+    match config.train.class_weights:
+        case "none":
+            return None
+        case "balanced":
+            weights = pipeline.class_weights(data.split("train").labels, len(data.info.classes))
+            return tuple(map(float, weights))
+        case other:
+            raise UserError(f"train.class_weights is {other!r}; choose one of none, balanced")
 
 
 def summarize(found: predictions.Predictions, info: DatasetInfo) -> dict[str, Any]:
@@ -69,6 +114,7 @@ TASK = Task(
     progress={"accuracy": "acc"},
     outputs=outputs,
     chance=chance,
+    objectives=objectives,
     summarize=summarize,
     tables=tables,
     save=predictions.save,

@@ -204,7 +204,7 @@ def _loss(trained, state, batch_stats, carried, batch, count, objective, key, se
         return outputs, {**batch_stats, **moved.get("batch_stats", {})}
 
     batch = {**batch, "carried": carried}
-    values, aux = objective(apply, trained, batch, key, axis_name)
+    values, aux = objective.loss(apply, trained, batch, key, axis_name)
     means = {
         name: jnp.sum(value * batch["mask"]) / count
         for name, value in {"loss": values, **aux.metrics}.items()
