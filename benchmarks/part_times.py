@@ -25,6 +25,7 @@ from benchmarks.timing import interleaved
 from fgjax.data import augment
 from fgjax.finetune import groups, optimizer, resolve
 from fgjax.finetune.optimizer import enter_phase, trained_leaves
+from fgjax.ops import losses
 from fgjax.run import experiment
 from fgjax.training import inputs, objectives
 from fgjax.training.state import initial_state
@@ -73,7 +74,12 @@ def compiled(config: ConfigDict) -> Callable[[], None]:
         phase=phase,
         apply=model.recognizer.apply,
         start=None,
-        prepare=inputs.from_images(augment.Augmentation(flip=0.5), model.preprocessing, CLASSES, 0),
+        prepare=inputs.from_images(
+            augment.Augmentation(flip=0.5),
+            model.preprocessing,
+            lambda batch, affine: losses.one_hot(batch["label"], CLASSES),
+            lambda targets: targets,
+        ),
         objective=objectives.create(**config.train.objective),
         optimizer=sgd,
         assignment=assignment,

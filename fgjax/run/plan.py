@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict as Config
 
 from fgjax import tasks
@@ -64,11 +65,12 @@ def step_settings(
         data: its splits; ``train`` is read.
         state: names the parameters and statistics; ShapeDtypeStructs will do.
     """
-    classes, smoothing = len(data.info.classes), config.train.label_smoothing
+    task = tasks.resolve(config.task)
+    made = partial(task.targets, data.info), partial(task.finish, config)
     assignment = groups.assign(state.params, config.train.groups)
     common = {
         "apply": model.recognizer.apply,
-        "objective": tasks.resolve(config.task).objectives(config, data),
+        "objective": task.objectives(config, data),
         "optimizer": _optimizer(config),
         "assignment": assignment,
         "batch_norm": groups.batch_norm_paths(state.batch_stats),
@@ -84,11 +86,11 @@ def step_settings(
         preprocessing = model.at(phase.size).preprocessing
         if phase.views is None:
             augment = augmentation(config)
-            prepare = inputs.from_images(augment, preprocessing, classes, smoothing)
+            prepare = inputs.from_images(augment, preprocessing, *made)
         elif start is None:
-            prepare = inputs.from_views(phase.views, preprocessing, classes, smoothing)
+            prepare = inputs.from_views(phase.views, preprocessing, *made)
         else:
-            prepare = inputs.from_features(classes, smoothing)
+            prepare = inputs.from_features(*made)
         return StepSettings(phase=phase, start=start, prepare=prepare, **common)
 
     return settings
@@ -151,7 +153,7 @@ def build(
         compile=compile_phase,
         batches=batches,
         measure=measure,
-        cost=phase_cost.of_phases(model, settings, len(data.info.classes)),
+        cost=phase_cost.of_phases(model, settings, _example(config, data)),
         score=score,
         monitor=task.monitor,
         optimizer=_optimizer(config),
@@ -167,6 +169,14 @@ def build(
         unscored=bool(recorded and recorded.get("unscored")),
         meta={"seed": config.seed},
     )
+
+
+def _example(config: Config, data: DataBundle) -> dict[str, Any]:
+    """Shapes of the targets, the annotations and the mask of one example."""
+    task, annotations = tasks.resolve(config.task), feeds.abstract_annotations(config, 1)
+    affine = jax.ShapeDtypeStruct((1, 4), np.float32)
+    targets = jax.eval_shape(partial(task.targets, data.info), annotations, affine)
+    return annotations | {"targets": targets}
 
 
 def check_splits(config: Config, data: DataBundle) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
+from jax import ShapeDtypeStruct
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict as Config
 from rich.console import RenderableType
@@ -18,6 +19,11 @@ class Task(NamedTuple):
     """What is learned from the examples, and how it is measured and shown.
 
     Attributes:
+        annotations: config -> what an example holds beside its image, {name: its shape and dtype};
+            the names are those of ``fgjax.data.pipeline``'s batches.
+        targets: (the data's description, batch with annotations, affine maps of the crops, None
+            where views are finite) -> the targets, on the device.
+        finish: (config, targets) -> what the objectives see, once the targets are mixed.
         monitor: the figure of a summary that keeps the best checkpoint; more is better.
         progress: {metric of a step: its label in the progress bar}; the metrics are fractions.
         outputs: the data's description -> how many outputs the head has.
@@ -33,6 +39,9 @@ class Task(NamedTuple):
         panels: {panel of the learning curves: {logged metric: its name in the legend}}.
     """
 
+    annotations: Callable[[Config], Mapping[str, ShapeDtypeStruct]]
+    targets: Callable[[DatasetInfo, Mapping[str, Any], Float[Array, "b 4"] | None], Any]
+    finish: Callable[[Config, Any], Any]
     monitor: str
     progress: Mapping[str, str]
     outputs: Callable[[DatasetInfo], int]

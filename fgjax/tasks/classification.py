@@ -17,9 +17,29 @@ from fgjax.checking.options import named
 from fgjax.data import DataBundle, DatasetInfo, pipeline
 from fgjax.errors import UserError
 from fgjax.evaluation import confusions, metrics, predictions
+from fgjax.ops import losses
 from fgjax.show import console
 from fgjax.tasks.base import Task
 from fgjax.training.objectives import Objective, create, takes
+
+
+def annotations(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+    """The label of the class."""
+    del config
+    return {"label": jax.ShapeDtypeStruct((), np.int32)}
+
+
+def targets(
+    info: DatasetInfo, batch: Mapping[str, Any], affine: Float[Array, "b 4"] | None
+) -> Float[Array, "b k"]:
+    """All of the probability at the label, wherever the crop lies."""
+    del affine
+    return losses.one_hot(batch["label"], len(info.classes))
+
+
+def finish(config: Config, targets: Float[Array, "b k"]) -> Float[Array, "b k"]:
+    """Smoothed by ``config.train.label_smoothing``."""
+    return losses.smooth_labels(targets, config.train.label_smoothing)
 
 
 def outputs(info: DatasetInfo) -> int:
@@ -110,6 +130,9 @@ def decode(
 
 
 TASK = Task(
+    annotations=annotations,
+    targets=targets,
+    finish=finish,
     monitor="top1",
     progress={"accuracy": "acc"},
     outputs=outputs,

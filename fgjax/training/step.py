@@ -20,7 +20,7 @@ from fgjax.finetune import groups
 from fgjax.finetune.intervals import SWITCHES, Phase, rate_at
 from fgjax.finetune.optimizer import Optimizer, trained_leaves, update
 from fgjax.models.context import BatchNormMode, Context
-from fgjax.training import parallel
+from fgjax.training import inputs, parallel
 from fgjax.training.objectives import Objective
 from fgjax.training.state import TrainState, variables
 
@@ -49,7 +49,7 @@ class StepSettings(NamedTuple):
     phase: Phase
     apply: Callable[..., Any]
     start: str | None
-    prepare: Callable[[Batch, Key[Array, " b"]], tuple[Any, Float[Array, "b k"]]]
+    prepare: Callable[[Batch, Key[Array, " b"]], tuple[Any, Any]]
     objective: tuple[Objective, ...]
     optimizer: Optimizer
     assignment: Mapping[str, str]
@@ -100,10 +100,10 @@ def phase_gradients(
 def _prepared(state, batch, settings, axis_name):
     """The batch as the network reads it, and a key for each objective."""
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
-    index = parallel.example_index(len(batch["label"]), axis_name)
+    index = parallel.example_index(len(batch["mask"]), axis_name)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-    inputs, targets = settings.prepare(batch, keys)
-    batch = {"inputs": inputs, "targets": targets, "label": batch["label"], "mask": batch["mask"]}
+    given, targets = settings.prepare(batch, keys)
+    batch = inputs.unfed(batch) | {"inputs": given, "targets": targets}
     count = len(settings.objective)
     return batch, [key] if count == 1 else jax.random.split(key, count)
 

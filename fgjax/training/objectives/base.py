@@ -5,7 +5,8 @@ An objective is a pair of pure functions: what it carries at the start, ``init``
 
     apply       (params, inputs, batch_stats=…, method=…) -> (outputs, batch_stats), the recogniser
                 in the phase's context; statistics are threaded from pass to pass
-    batch       inputs, targets [b k], label [b], mask [b], carried
+    batch       inputs, targets, mask [b], carried, and the annotations of the task by their names
+                (of a classification: targets [b k], label [b])
     key         one for the step; what is drawn for an example depends on its place in the batch
     axis_name   the mapped axis under ``jax.pmap``
     losses      [b], one value an example: how they are averaged is the step's business
