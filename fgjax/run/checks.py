@@ -46,7 +46,7 @@ def before_data(config: Config) -> None:
     plan.augmentation(config)
     _check_splits(config)
     state = _state(config, model, data)
-    scoring.check(model, config.evaluate.views, state.averaged)
+    scoring.check(tasks.resolve(config.task), model, config.evaluate.views, state.averaged)
     _check_phases(config, model, data, state)
 
 

@@ -37,7 +37,8 @@ def evaluate(folder: str, split: str, config: Config | None = None) -> dict[str,
     data = _opened(own, where, split)
     workdir.check_scorable(where, info, data)
     mesh = parallel.make_mesh(own.train.devices, at_most=True)
-    apply = scoring.compiled_scores(model, own.evaluate.views, mesh)
+    task = tasks.resolve(own.task)
+    apply = scoring.compiled_scores(task, model, own.evaluate.views, mesh)
     found = score_split(own, model, data, apply, weights, where, split)
     if split == "test":
         rich.print(_times_scored(found["evaluations"]["test"], own.protocol))

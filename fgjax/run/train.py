@@ -47,7 +47,7 @@ def _train(config: Config, where: Path) -> dict[str, Any]:
     workdir.bind(where, config, data.info, model.preprocessing, model.backbone_options)
     plan.check_splits(config, data)
     variables = model.initialize(config.seed)
-    scoring.check(model, config.evaluate.views, variables)
+    scoring.check(task, model, config.evaluate.views, variables)
     carried = objectives.carried_at_start(
         task.objectives(config, data), task.outputs(data.info), model.embedding_width(variables)
     )
@@ -55,7 +55,7 @@ def _train(config: Config, where: Path) -> dict[str, Any]:
     state, recorded = restoring.restored_state(where, start, rich.print)
 
     mesh = parallel.make_mesh(config.train.devices)
-    apply = scoring.compiled_scores(model, config.evaluate.views, mesh)
+    apply = scoring.compiled_scores(task, model, config.evaluate.views, mesh)
     score = _phase_scores(config, model, data, apply, where)
     run = plan.build(config, model, data, state, where, score, recorded, rich.print)
     _print_schedule(run, state)

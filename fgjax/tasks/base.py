@@ -30,6 +30,8 @@ class Task(NamedTuple):
         chance: the data's description -> the loss of a network that knows nothing.
         objectives: (config, data) -> what the steps minimise, one or several in turn; ``train`` is
             read of the data.
+        scores: (crops -> the network's outputs, ``config.evaluate.views``, side of a crop) -> the
+            evaluation pass, from uint8 images to one row of scores each.
         summarize: (predictions of a split, the data's description) -> what is recorded of it:
             ``summary``, numbers or fractions with their intervals, and whatever else there is.
         tables: (what ``summarize`` returned, a title) -> what is printed of it.
@@ -47,6 +49,9 @@ class Task(NamedTuple):
     outputs: Callable[[DatasetInfo], int]
     chance: Callable[[DatasetInfo], float]
     objectives: Callable[[Config, DataBundle], tuple[Objective, ...]]
+    scores: Callable[
+        [Callable[[Array], Any], Sequence[str], int], Callable[[Array], Float[Array, "b k"]]
+    ]
     summarize: Callable[[Any, DatasetInfo], dict[str, Any]]
     tables: Callable[[Mapping[str, Any], str], Sequence[RenderableType]]
     save: Callable[[Any, str | PathLike], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from fgjax.checking.options import named
 from fgjax.data import DataBundle, DatasetInfo, pipeline
 from fgjax.errors import UserError
 from fgjax.evaluation import confusions, metrics, predictions
+from fgjax.evaluation import views as test_views
 from fgjax.ops import losses
 from fgjax.show import console
 from fgjax.tasks.base import Task
@@ -92,6 +93,27 @@ def class_weights(config: Config, data: DataBundle) -> tuple[float, ...] | None:
             raise UserError(f"train.class_weights is {other!r}; choose one of none, balanced")
 
 
+def scores(
+    outputs: Callable[[Array], Any], views: Sequence[str], size: int
+) -> Callable[[Array], Float[Array, "b k"]]:
+    """Log-probabilities, averaged over the views."""
+    return test_views.averaged(
+        lambda crops: outputs(crops).logits,
+        test_views.resolve(views),
+        size,
+        attend=lambda crops: _maps(outputs(crops).maps),
+    )
+
+
+def _maps(maps: Mapping[str, Float[Array, "b h w m"]]) -> Float[Array, "b h w m"]:
+    if not maps:
+        raise UserError(
+            "evaluate.views follows attention, and the recogniser makes no attention maps; "
+            "set model.attention.name to bilinear_attention, or leave that view out"
+        )
+    return next(iter(maps.values()))
+
+
 def summarize(found: predictions.Predictions, info: DatasetInfo) -> dict[str, Any]:
     """The figures of a split, its most confused pairs and the share of errors in the family."""
     coarse_of = None if info.coarse_of is None else np.asarray(info.coarse_of)
@@ -138,6 +160,7 @@ TASK = Task(
     outputs=outputs,
     chance=chance,
     objectives=objectives,
+    scores=scores,
     summarize=summarize,
     tables=tables,
     save=predictions.save,

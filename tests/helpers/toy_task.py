@@ -9,6 +9,7 @@ from rich.text import Text
 
 from fgjax.evaluation import intervals, predictions
 from fgjax.ops import losses
+from fgjax.tasks import classification
 from fgjax.tasks.base import Task
 from fgjax.training import objectives
 
@@ -36,6 +37,7 @@ TASK = Task(
     outputs=lambda info: 2,
     chance=lambda info: math.log(2),
     objectives=lambda config, data: objectives.create("cross_entropy", measure),
+    scores=classification.scores,
     summarize=summarize,
     tables=lambda figures, title: (Text(f"{title}: {figures['summary']['parity']['value']}"),),
     save=predictions.save,

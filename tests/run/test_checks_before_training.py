@@ -7,6 +7,7 @@ import small_run
 
 from fgjax.errors import UserError
 from fgjax.run import experiment, scoring, train
+from fgjax.tasks.classification import TASK
 from fgjax.training import parallel
 
 
@@ -45,9 +46,9 @@ def test_a_view_that_is_larger_than_the_canvas(attempt, tmp_path):
 def test_views_that_follow_attention_need_a_network_that_pays_it(tmp_path):
     model = experiment.build_model(small_run.config(tmp_path), 3)
     variables = jax.eval_shape(lambda: model.initialize(0))
-    scoring.check(model, ("center", "flip@1.25"), variables)
+    scoring.check(TASK, model, ("center", "flip@1.25"), variables)
     with pytest.raises(UserError, match="makes no attention maps"):
-        scoring.check(model, ("center", "attention"), variables)
+        scoring.check(TASK, model, ("center", "attention"), variables)
 
 
 def test_any_number_of_devices_shares_any_number_of_images():
