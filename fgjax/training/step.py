@@ -7,7 +7,7 @@ batch-norm statistics do not move.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -107,7 +107,7 @@ def phase_gradients(
 
 def _prepared(
     state: TrainState, batch: Batch, settings: StepSettings, axis_name: str | None
-) -> tuple[dict[str, Any], Sequence[Key[Array, ""]]]:
+) -> tuple[dict[str, Any], Any]:
     """The batch as the network reads it, and a key for each objective."""
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
     index = parallel.example_index(len(batch["mask"]), axis_name)
