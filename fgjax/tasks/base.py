@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax import ShapeDtypeStruct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict as Config
 from rich.console import RenderableType
 
@@ -38,6 +40,10 @@ class Task(NamedTuple):
         save: write the predictions of a split to a file.
         decode: (outputs of the head for images, the data's description, how many) -> what is
             predicted for each of them, most probable first.
+        explain: (a ``fgjax.load``ed recogniser, an image as it reads it, how many) -> what is
+            predicted for the image, and a figure that shows why.
+        listing: ([(photo, what is predicted for it)]) -> what is printed of photos.
+        write: write the same to a CSV file.
         panels: {panel of the learning curves: {logged metric: its name in the legend}}.
     """
 
@@ -56,4 +62,7 @@ class Task(NamedTuple):
     tables: Callable[[Mapping[str, Any], str], Sequence[RenderableType]]
     save: Callable[[Any, str | PathLike], None]
     decode: Callable[[Float[Array, "b k"], DatasetInfo, int], list[list[tuple[str, float]]]]
+    explain: Callable[[Any, UInt8[np.ndarray, "s s 3"], int], tuple[Any, Figure]]
+    listing: Callable[[Sequence[tuple[str, Any]]], RenderableType]
+    write: Callable[[Sequence[tuple[str, Any]], str | PathLike], None]
     panels: Mapping[str, Mapping[str, str]]

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict as Config
 from rich.console import RenderableType
 
@@ -19,7 +20,7 @@ from fgjax.errors import UserError
 from fgjax.evaluation import confusions, metrics, predictions
 from fgjax.evaluation import views as test_views
 from fgjax.ops import losses
-from fgjax.show import console
+from fgjax.show import console, overlay
 from fgjax.tasks.base import Task
 from fgjax.training.objectives import Objective, create, takes
 
@@ -151,6 +152,16 @@ def decode(
     ]
 
 
+def explain(
+    recognizer: Any, image: UInt8[np.ndarray, "s s 3"], top: int
+) -> tuple[list[tuple[str, float]], Figure]:
+    """The ``top`` classes of an image, and the evidence for the first of them."""
+    inputs = recognizer.normalize(image[None])
+    (ranked,) = decode(recognizer.apply(inputs).logits, recognizer.info, top)
+    shares = recognizer.contributions(inputs, [ranked[0][0]])
+    return ranked, overlay.explanation(image, np.asarray(shares)[0], ranked)
+
+
 TASK = Task(
     annotations=annotations,
     targets=targets,
@@ -165,6 +176,9 @@ TASK = Task(
     tables=tables,
     save=predictions.save,
     decode=decode,
+    explain=explain,
+    listing=console.predictions_table,
+    write=overlay.write_csv,
     panels={
         "Loss (nats)": {"loss": "training", "validation/nll": "validation"},
         "Accuracy": {"accuracy": "training", "validation/top1": "validation"},

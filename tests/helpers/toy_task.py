@@ -42,5 +42,8 @@ TASK = Task(
     tables=lambda figures, title: (Text(f"{title}: {figures['summary']['parity']['value']}"),),
     save=predictions.save,
     decode=lambda logits, info, top: [[("odd", float(row[1] > row[0]))] for row in logits],
+    explain=classification.explain,
+    listing=classification.TASK.listing,
+    write=classification.TASK.write,
     panels={},
 )
