@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from benchmarks.ablate import overridden
 from benchmarks.tables.parts import ATTENTION, ROWS, get_config
 from benchmarks.timing import interleaved
+from fgjax.checking.options import named
 from fgjax.data import augment
 from fgjax.finetune import groups, optimizer, resolve
 from fgjax.finetune.optimizer import enter_phase, trained_leaves
@@ -60,9 +61,9 @@ def compiled(config: ConfigDict) -> Callable[[], None]:
     """The step of a config as a function that takes it once, and waits for it."""
     model = experiment.build_model(config, CLASSES)
     variables = model.initialize(0)
-    carried = objectives.carried_at_start(
-        objectives.create(**config.train.objective), CLASSES, model.embedding_width(variables)
-    )
+    name, options = named("train.objective", config.train.objective)
+    found = objectives.create(name, **options)
+    carried = objectives.carried_at_start(found, CLASSES, model.embedding_width(variables))
     state = initial_state(variables, False, carried)
     assignment = groups.assign(state.params)
     everything = dict.fromkeys(dict.fromkeys(assignment.values()), 1e-3)
@@ -80,7 +81,7 @@ def compiled(config: ConfigDict) -> Callable[[], None]:
             lambda batch, affine: losses.one_hot(batch["label"], CLASSES),
             lambda targets: targets,
         ),
-        objective=objectives.create(**config.train.objective),
+        objective=found,
         optimizer=sgd,
         assignment=assignment,
         batch_norm=batch_norm,

@@ -74,7 +74,7 @@ def create(name: str, measure: Measure = unmeasured, /, **options) -> tuple[Obje
         raise UserError(f"train.objective.name is {name!r}; choose one of {', '.join(OBJECTIVES)}")
     make = OBJECTIVES[name]
     made = make(measure, **fitted("train.objective", name, make, options, _KINDS, _GIVEN))
-    return made if isinstance(made, tuple) else (made,)
+    return (made,) if isinstance(made, Objective) else made
 
 
 def takes(name: str, option: str) -> bool:
