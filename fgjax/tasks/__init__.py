@@ -27,8 +27,9 @@ def resolve(name: str) -> Task:
         )
     try:
         found = getattr(importlib.import_module(module), value)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"task is {name!r}, which cannot be imported ({error})") from error
+    except Exception as error:  # a module is its writer's own code
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"task is {name!r}, which cannot be imported ({reason})") from error
     if not isinstance(found, Task):
         raise UserError(
             f"task is {name!r}, a {type(found).__name__}; expected a fgjax.tasks.base.Task"

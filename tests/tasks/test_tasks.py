@@ -21,6 +21,7 @@ def test_a_task_of_ones_own_is_found_by_its_module():
     [
         ("classifcation", "choose one of classification, or name your own as package.module:NAME"),
         ("no_such_package.tasks:TASK", "cannot be imported"),
+        (".tasks:TASK", "cannot be imported"),
         ("fgjax.tasks.classification:TUSK", "cannot be imported"),
         ("fgjax.tasks.classification:outputs", "expected a fgjax.tasks.base.Task"),
     ],
