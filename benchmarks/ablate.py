@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 
 from fgjax.errors import UserError
 from fgjax.evaluation import intervals, predictions, results
-from fgjax.run import commands
+from fgjax.run import train
 
 Overrides = Mapping[str, Any]
 
@@ -122,7 +122,7 @@ def train_missing(
     for row, seed in missing[:limit]:
         print(f"{row}, seed {seed}", flush=True)
         config = overridden(table.config, {**table.rows[row], "seed": seed})
-        commands.train(config, str(cell_folder(workdir, row, seed)))
+        train.train(config, str(cell_folder(workdir, row, seed)))
 
 
 def markdown(

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from fgjax import main
 from fgjax.evaluation import results
 from fgjax.finetune import groups, resolve
-from fgjax.run import commands, experiment, feeds
+from fgjax.run import experiment, feeds, train
 from fgjax.training import parallel
 from fgjax.training.state import initial_state
 
@@ -82,7 +82,7 @@ def trained(
     config = config.copy_and_resolve_references()
     config.train.feature_cache, config.train.epochs = feature_cache, epochs
     config.train.checkpoint_epochs = config.evaluate.epochs = epochs
-    commands.train(config, str(workdir))
+    train.train(config, str(workdir))
     found = results.read(workdir)
     [phase] = found["phases"].values()
     return phase, found["params_digest"]

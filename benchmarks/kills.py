@@ -73,7 +73,7 @@ def tiny_quickstart(programs: Path) -> Run:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     import jax
 
-    import fgjax.run.commands  # noqa: F401  what the command line imports late
+    import fgjax.run.train  # noqa: F401  what the command line imports late
     from fgjax import main as command_line
     from fgjax.training import parallel
 

@@ -22,9 +22,11 @@ from ml_collections import ConfigDict
 from benchmarks.ablate import overridden
 from benchmarks.tables.parts import ATTENTION, ROWS, get_config
 from benchmarks.timing import interleaved
+from fgjax.checking.options import named
 from fgjax.data import augment
 from fgjax.finetune import groups, optimizer, resolve
 from fgjax.finetune.optimizer import enter_phase, trained_leaves
+from fgjax.ops import losses
 from fgjax.run import experiment
 from fgjax.training import inputs, objectives
 from fgjax.training.state import initial_state
@@ -59,9 +61,9 @@ def compiled(config: ConfigDict) -> Callable[[], None]:
     """The step of a config as a function that takes it once, and waits for it."""
     model = experiment.build_model(config, CLASSES)
     variables = model.initialize(0)
-    carried = objectives.carried_at_start(
-        config.train.objective.name, CLASSES, model.embedding_width(variables)
-    )
+    name, options = named("train.objective", config.train.objective)
+    found = objectives.create(name, **options)
+    carried = objectives.carried_at_start(found, CLASSES, model.embedding_width(variables))
     state = initial_state(variables, False, carried)
     assignment = groups.assign(state.params)
     everything = dict.fromkeys(dict.fromkeys(assignment.values()), 1e-3)
@@ -73,8 +75,13 @@ def compiled(config: ConfigDict) -> Callable[[], None]:
         phase=phase,
         apply=model.recognizer.apply,
         start=None,
-        prepare=inputs.from_images(augment.Augmentation(flip=0.5), model.preprocessing, CLASSES, 0),
-        objective=objectives.create(**config.train.objective),
+        prepare=inputs.from_images(
+            augment.Augmentation(flip=0.5),
+            model.preprocessing,
+            lambda batch, affine: losses.one_hot(batch["label"], CLASSES),
+            lambda targets: targets,
+        ),
+        objective=found,
         optimizer=sgd,
         assignment=assignment,
         batch_norm=batch_norm,

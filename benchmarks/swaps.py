@@ -24,7 +24,7 @@ from PIL import Image
 from configs import own_photos, quickstart
 from fgjax.data import birds
 from fgjax.models.pooling import POOLINGS
-from fgjax.run import commands
+from fgjax.run import train
 
 SIZE, EPOCHS = 160, 19.0
 COUNTS = {"train": 8, "test": 20}
@@ -60,7 +60,7 @@ def trained(name: str, pooling: str, where: Path) -> tuple[float, float, list[fl
         c.model.pooling = {"name": pooling}
         if pooling == "bilinear_attention":
             c.model.attention = {"name": pooling, "levels": ("conv5",), "maps": 32}
-        found = commands.train(c, str(folder))
+        found = train.train(c, str(folder))
         path.write_text(json.dumps(_row(found)))
     head, end, rates = json.loads(path.read_text())
     return head, end, rates

@@ -22,6 +22,8 @@ def default() -> ml_collections.ConfigDict:
     ``fgjax.finetune.schedule`` describes.
     """
     c = ml_collections.ConfigDict()
+    # What is learned: "classification", or a task of one's own as "package.module:NAME".
+    c.task = "classification"
     c.seed = 0  # of everything random in the run
     # "develop": a fifth of the training images is the validation set, test is not opened.
     # "final": all of train, no selection; test is scored once, with the last weights.

@@ -14,11 +14,9 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from fgjax.errors import UserError
-from fgjax.run import interrupts
+from fgjax.run import interrupts, modes
 from fgjax.run.flags import explained, with_parts, with_run
 
-MODES = ("train", "evaluate", "predict", "analyze")
-SPLITS = ("validation", "test")
 INTERRUPTED = "interrupted; the same command begins again, or goes on from what was saved"
 
 
@@ -33,10 +31,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
     text = "An experiment: FILE[:ARGUMENT,KEY=VALUE...]; --config.KEY=VALUE overrides a key of it."
     config_flags.DEFINE_config_file("config", None, text, values, sys_argv=argv)
     flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, results.", values)
-    flags.DEFINE_enum("mode", "train", MODES, "What to do.", values)
-    flags.DEFINE_enum("split", "validation", SPLITS, "What --mode evaluate scores.", values)
-    flags.DEFINE_multi_string("images", [], "Photos or folders for --mode predict.", values)
-    flags.DEFINE_bool("check", False, "Let --mode analyze test its advice by training.", values)
+    modes.define(values)
     flags.DEFINE_bool("help", False, "Show this text.", values, short_name="h")
     try:
         rest = values(argv)[1:]
@@ -60,19 +55,7 @@ def main(argv: list[str]) -> None:
         return
     if not values.workdir:
         raise UserError("--workdir is missing; name the folder of the run")
-    from fgjax.run import commands  # imports JAX, which a mistyped flag need not wait for
-
-    match values.mode:
-        case "train":
-            if values.config is None:
-                raise UserError("--config is missing; name an experiment, such as one in configs/")
-            commands.train(values.config, values.workdir)
-        case "evaluate":
-            commands.evaluate(values.workdir, values.split, values.config)
-        case "predict":
-            commands.predict(values.workdir, values.images)
-        case "analyze":
-            commands.analyze([values.workdir, *values.images], values.config, values.check)
+    modes.MODES[values.mode].start(values)
 
 
 def run() -> None:

@@ -6,7 +6,7 @@ import pytest
 from benchmarks import ablate
 from fgjax.errors import UserError
 from fgjax.evaluation import predictions, results
-from fgjax.run import commands
+from fgjax.run import train
 
 TABLE = '''"""Which head is better.
 
@@ -64,7 +64,7 @@ def test_finished_cells_become_a_table_of_paired_differences(table, tmp_path):
 def test_only_missing_cells_train_each_with_its_row_and_seed(table, tmp_path, monkeypatch):
     finish(tmp_path, "plain", 0, RIGHT["plain"])
     trained = []
-    monkeypatch.setattr(commands, "train", lambda config, folder: trained.append((config, folder)))
+    monkeypatch.setattr(train, "train", lambda config, folder: trained.append((config, folder)))
     ablate.train_missing(table, tmp_path, [0, 1], limit=2)
     (first, folder), (second, _) = trained
     assert folder == str(tmp_path / "with-decay-2x" / "0")

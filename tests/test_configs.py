@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from fgjax.checking.options import named
 from fgjax.evaluation import views
 from fgjax.finetune import groups, resolve
 from fgjax.run import experiment
@@ -51,5 +52,6 @@ def check(c):
     existing = set(groups.counts(params, groups.assign(params)))
     for phase in resolve(c.schedule, 1000):
         assert set(phase.groups) <= existing
-    objectives.create(**c.train.objective)
+    name, options = named("train.objective", c.train.objective)
+    objectives.create(name, **options)
     views.resolve(c.evaluate.views)

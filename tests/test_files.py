@@ -13,7 +13,7 @@ import tiny_run
 from fgjax import files
 from fgjax.errors import UserError
 from fgjax.evaluation import results
-from fgjax.run import commands
+from fgjax.run import train
 
 
 def held(folder):
@@ -29,7 +29,7 @@ def record(folder):
 def test_a_second_training_in_a_folder_is_refused_and_writes_nothing(tmp_path):
     expected = f"{tmp_path} is in use by process {os.getpid()} on "
     with held(tmp_path), pytest.raises(UserError, match=re.escape(expected)) as caught:
-        commands.train(tiny_run.config(tmp_path / "cache"), str(tmp_path))
+        train.train(tiny_run.config(tmp_path / "cache"), str(tmp_path))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 

@@ -2,12 +2,14 @@
 
 import io
 import re
+import subprocess
 import sys
 from contextlib import redirect_stderr
 
 import pytest
 
 from fgjax import main
+from fgjax.run import modes
 
 QUICKSTART = "--config=configs/quickstart.py"
 
@@ -86,3 +88,12 @@ def test_overrides_and_images_after_the_flags():
 def test_help(capsys):
     main.main(["fgjax", "--help"])
     assert "--[no]check" in capsys.readouterr().out
+
+
+def test_every_mode_has_its_flags_and_a_mistyped_flag_does_not_wait_for_jax():
+    program = "import sys; from fgjax import main; main.parse(['fgjax', '--split=test', 'a.jpg'])"
+    subprocess.run(
+        [sys.executable, "-c", f"{program}; assert 'jax' not in sys.modules"], check=True
+    )
+    assert {"split", "images", "check"} <= set(main.parse(["fgjax"]))
+    assert main.parse(["fgjax"])["mode"].parser.enum_values == list(modes.MODES)

@@ -15,7 +15,7 @@ from PIL import Image
 
 import fgjax
 from fgjax.errors import UserError
-from fgjax.run import commands
+from fgjax.run import evaluate, predict, train
 from fgjax.training import checkpoints
 
 
@@ -27,7 +27,7 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, cache):
     where = tmp_path_factory.mktemp("runs") / "tiny"
-    commands.train(tiny_run.config(cache), str(where))
+    train.train(tiny_run.config(cache), str(where))
     return where
 
 
@@ -64,28 +64,28 @@ def test_logs_are_json_lines_and_events(run):
 
 
 def test_the_same_config_gives_the_same_network(run, cache, tmp_path):
-    commands.train(tiny_run.config(cache), str(tmp_path))
+    train.train(tiny_run.config(cache), str(tmp_path))
     assert results(tmp_path)["params_digest"] == results(run)["params_digest"]
     assert results(tmp_path)["test"]["nll"] == results(run)["test"]["nll"]
 
 
 def test_evaluating_again_agrees_and_is_counted(run):
     before = results(run)
-    commands.evaluate(str(run), "test")
+    evaluate.evaluate(str(run), "test")
     after = results(run)
     assert after["test"]["nll"] == before["test"]["nll"]
     assert after["evaluations"]["test"] == before["evaluations"]["test"] + 1
     with pytest.raises(UserError, match="no validation split"):
-        commands.evaluate(str(run), "validation")
+        evaluate.evaluate(str(run), "validation")
 
 
 def test_a_changed_config_is_refused(run, cache):
     with pytest.raises(UserError, match=r"train\.epochs was 3\.0 and is 4\.0"):
-        commands.train(tiny_run.config(cache, epochs=4.0), str(run))
+        train.train(tiny_run.config(cache, epochs=4.0), str(run))
 
 
 def test_develop_keeps_the_best_and_never_opens_test(cache, tmp_path):
-    commands.train(tiny_run.config(cache, "develop"), str(tmp_path))
+    train.train(tiny_run.config(cache, "develop"), str(tmp_path))
     found = results(tmp_path)
     assert "test" not in found
     assert found["validation"]["n"] == 16
@@ -104,7 +104,7 @@ def photos(folder):
 
 def test_predicting_photos(run, tmp_path, capsys):
     folder = photos(tmp_path / "photos")
-    commands.predict(str(run), [str(folder)])
+    predict.predict_to_files(str(run), [str(folder)])
     said = capsys.readouterr().out
     assert "left out" in said
     assert "broken.jpg" in said.replace("\n", "")
@@ -114,11 +114,11 @@ def test_predicting_photos(run, tmp_path, capsys):
     assert best == ["bird.png", "grey.jpg"]
     assert len(list((run / "predictions").glob("*.png"))) == 2
     with pytest.raises(UserError, match=r"broken\.jpg"):
-        commands.predict(str(run), [str(folder / "broken.jpg")])
+        predict.predict_to_files(str(run), [str(folder / "broken.jpg")])
     with pytest.raises(UserError, match="name files or folders"):
-        commands.predict(str(run), [])
+        predict.predict_to_files(str(run), [])
     with pytest.raises(UserError, match="there is no image or folder"):
-        commands.predict(str(run), [str(tmp_path / "absent.jpg")])
+        predict.predict_to_files(str(run), [str(tmp_path / "absent.jpg")])
 
 
 def test_load_gives_the_recogniser_with_labels_and_preprocessing(run, tmp_path):
@@ -153,7 +153,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(ca
     c.schedule = (head, dict(tune, train={"conv3": 1e30, "head": 1e30}))
     expected = "is (nan|inf) at step .*phase 'tune'.*last good checkpoint is kept"
     with pytest.raises(UserError, match=expected):
-        commands.train(c, str(tmp_path))
+        train.train(c, str(tmp_path))
     assert checkpoints.steps(tmp_path)[-1] >= 16  # the end of the head phase
     assert np.isfinite(fgjax.load(tmp_path).variables["params"]["head"]["kernel"]).all()
 

@@ -27,7 +27,7 @@ from benchmarks.fuzzing.config_values import (
     plausible,
     replace,
 )
-from fgjax import main
+from fgjax import main, tasks
 from fgjax.checking.options import plain
 from fgjax.errors import UserError
 from fgjax.finetune import groups
@@ -109,8 +109,8 @@ def _step(config: ConfigDict) -> float | None:
     if _size(shapes) > LARGEST:
         return None
     variables = model.initialize(config.seed)
-    name = plain(config.train.objective)["name"]
-    carried = objectives.carried_at_start(name, CLASSES, model.embedding_width(variables))
+    found = tasks.resolve(config.task).objectives(config, data)
+    carried = objectives.carried_at_start(found, CLASSES, model.embedding_width(variables))
     state = initial_state(variables, config.train.ema is not None, carried)
     settings = plan.step_settings(config, model, data, state)(phases[0])
     batch = feeds.abstract_batch(config, model, assignment, phases[0], state)

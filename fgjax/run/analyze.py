@@ -13,10 +13,10 @@ from typing import Any
 import rich
 from ml_collections import ConfigDict as Config
 
-from fgjax import analysis
+from fgjax import analysis, tasks
 from fgjax.analysis import atlas
 from fgjax.evaluation import results
-from fgjax.run import experiment, trained, workdir
+from fgjax.run import experiment, train, trained, workdir
 
 # Epochs of the short trainings that test the advice.
 SHORT = 24.0
@@ -106,15 +106,14 @@ def trained_rates(schedule: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def short_trainings(
     config: Config, protocol: str = "develop"
 ) -> Callable[[Mapping[str, Any]], float]:
-    """A function from changes of the config to the accuracy after a short training.
+    """A function from changes of the config to the task's figure after a short training.
 
     On validation images in the protocol "develop", on test in "final".
     """
     split = "test" if protocol == "final" else "validation"
+    monitor = tasks.resolve(config.task).monitor
 
-    def train(changes: Mapping[str, Any]) -> float:
-        from fgjax.run import commands
-
+    def trained_shortly(changes: Mapping[str, Any]) -> float:
         short = config.copy_and_resolve_references()
         with short.unlocked():
             short.protocol = protocol
@@ -128,8 +127,8 @@ def short_trainings(
                 node[last] = value
         folder = tempfile.mkdtemp(prefix="fgjax-check-")
         try:
-            return commands.train(short, folder)[split]["top1"]
+            return train.train(short, folder)[split][monitor]
         finally:
             shutil.rmtree(folder)
 
-    return train
+    return trained_shortly

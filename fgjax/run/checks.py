@@ -12,6 +12,7 @@ from functools import partial
 import jax
 from ml_collections import ConfigDict as Config
 
+from fgjax import tasks
 from fgjax.data import DataBundle, DatasetInfo, Source, info, listing
 from fgjax.errors import UserError
 from fgjax.finetune import groups
@@ -40,11 +41,11 @@ def before_data(config: Config) -> None:
     if config.model.backbone.weights is not None:
         pretrained.check_spec(config.model.backbone.weights, config.model.backbone.name)
     data = unread(_classes(config))
-    model = _model(config, len(data.info.classes))
+    model = _model(config, tasks.resolve(config.task).outputs(data.info))
     plan.augmentation(config)
     _check_splits(config)
-    state = _state(config, model, len(data.info.classes))
-    scoring.check(model, config.evaluate.views, state.averaged)
+    state = _state(config, model, data)
+    scoring.check(tasks.resolve(config.task), model, config.evaluate.views, state.averaged)
     _check_phases(config, model, data, state)
 
 
@@ -69,11 +70,16 @@ def unread(classes: int) -> DataBundle:
     return DataBundle(description, Source(examples, description), None, None)
 
 
-def _state(config: Config, model: Model, classes: int) -> TrainState:
+def _state(config: Config, model: Model, data: DataBundle) -> TrainState:
     """The shapes of the state at the start."""
-    name = config.train.objective.name
+    task = tasks.resolve(config.task)
     variables = jax.eval_shape(lambda: model.initialize(config.seed))
-    carried = partial(objectives.carried_at_start, name, classes, model.embedding_width(variables))
+    carried = partial(
+        objectives.carried_at_start,
+        task.objectives(config, data),
+        task.outputs(data.info),
+        model.embedding_width(variables),
+    )
     ema = config.train.ema is not None
     return jax.eval_shape(lambda start: initial_state(start, ema, carried()), variables)
 

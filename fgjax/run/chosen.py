@@ -32,20 +32,26 @@ class Weights(NamedTuple):
         return f"{split}, step {self.step} of {self.last} ({self.rule}{by})"
 
 
-def read(where: Path, protocol: str) -> Weights:
+def read(where: Path, protocol: str, monitor: str) -> Weights:
     """The best weights by validation of a run in "develop", the last ones of one in "final".
+
+    Args:
+        where: folder of the run.
+        protocol: of the run.
+        monitor: the figure by which a checkpoint is the best.
 
     Raises:
         UserError: there is no checkpoint, or none is whole.
     """
+    best_by = monitor if protocol == "develop" else None
     names = ("params", "batch_stats", "constants", "ema")
-    step, items = restoring.chosen(where, protocol == "develop", names, rich.print)
+    step, items = restoring.chosen(where, best_by, names, rich.print)
     averaged = items.get("ema") or {}
     variables = collections(
         averaged.get("params", items["params"]),
         averaged.get("batch_stats", items.get("batch_stats", {})),
         items.get("constants", {}),
     )
-    scored = "top1" in checkpoints.read_meta(where, step).get("score", {})
-    rule = "best" if protocol == "develop" and scored else "last"
+    scored = best_by and checkpoints.recorded_score(where, step, best_by) is not None
+    rule = "best" if scored else "last"
     return Weights(variables, step, checkpoints.planned_steps(where), rule)

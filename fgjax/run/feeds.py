@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict as Config
 
+from fgjax import tasks
 from fgjax.data import Source, pipeline
 from fgjax.finetune import groups
 from fgjax.finetune.intervals import Phase
@@ -64,6 +65,7 @@ def batches(
         "batch_size": config.data.batch_size,
         "seed": config.seed,
         "sampling": config.data.sampling,
+        "annotations": tuple(tasks.resolve(config.task).annotations(config)),
     }
 
     def feed(phase: Phase, state: TrainState, step: int) -> Iterator[Any]:
@@ -95,7 +97,7 @@ def abstract_batch(
     fed, start = model.at(phase.size), start_of(model, assignment, phase)
     rows, canvas = config.data.batch_size, fed.canvas
     shape = jax.ShapeDtypeStruct
-    batch = {"label": shape((rows,), np.int32), "mask": shape((rows,), np.float32)}
+    batch = abstract_annotations(config, rows)
     images = shape((rows, canvas, canvas, 3), np.uint8)
     if phase.views is None:
         return batch | {"image": images, "affine": shape((rows, 4), np.float32)}
@@ -106,6 +108,15 @@ def abstract_batch(
         _trunk(fed, phase.views, start), state.variables, {"image": images, "view": view}
     )
     return batch | {"features": maps}
+
+
+def abstract_annotations(config: Config, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of the annotations of some examples, and of their mask."""
+    annotations = tasks.resolve(config.task).annotations(config)
+    return {
+        name: jax.ShapeDtypeStruct((rows, *one.shape), one.dtype)
+        for name, one in annotations.items()
+    } | {"mask": jax.ShapeDtypeStruct((rows,), np.float32)}
 
 
 def _copied(state: TrainState) -> dict[str, Any]:

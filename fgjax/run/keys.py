@@ -55,6 +55,7 @@ def _is_rule(value: Any) -> bool:
 def kinds() -> dict[str, Kind]:
     """The kind of every key outside ``model``, ``schedule`` and the parts of ``train``."""
     return {
+        "task": TEXT,
         "seed": SEED,
         "protocol": choice(*PROTOCOLS),
         "data.name": Kind(f"one of {', '.join(DATASETS)}, tfds:NAME", _is_name_of_data),

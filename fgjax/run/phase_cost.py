@@ -20,13 +20,18 @@ from fgjax.training.step import StepSettings, phase_gradients
 
 
 def of_phases(
-    model: Model, settings: Callable[[Phase], StepSettings], classes: int
+    model: Model, settings: Callable[[Phase], StepSettings], example: Mapping[str, Any]
 ) -> Callable[[Phase, TrainState], Mapping[str, int]]:
     """The function that counts multiply-adds of one example, without running anything.
 
     It returns ``step`` (loss and gradient of the phase, at its size, from stored features where the
     trunk is frozen and the views are finite), ``forward`` (one pass over an image) and ``full``
     (loss and gradient of every parameter); {} where an objective's loops have no known length.
+
+    Args:
+        model: the recogniser.
+        settings: how a phase's steps are made.
+        example: shapes of the targets, the annotations and the mask of one example.
     """
     image_size = model.preprocessing.image_size
     images = _image(image_size)
@@ -41,9 +46,9 @@ def of_phases(
         try:
             if not network:
                 forward = multiply_adds(partial(_logits, model), state.variables, images)
-                full = _gradient_cost(everything, state, images, classes)
+                full = _gradient_cost(everything, state, images, example)
                 network.update(forward=forward, full=full)
-            return {"step": _gradient_cost(mine, state, given, classes), **network}
+            return {"step": _gradient_cost(mine, state, given, example), **network}
         except ValueError:
             return {}
 
@@ -70,16 +75,13 @@ def _features(model, start, state, images):
     return {level: hierarchy[level] for level in kept_levels(model.recognizer, start)}
 
 
-def _gradient_cost(settings: StepSettings, state: TrainState, inputs: Any, classes: int) -> int:
+def _gradient_cost(
+    settings: StepSettings, state: TrainState, inputs: Any, example: Mapping[str, Any]
+) -> int:
     given = settings._replace(
         prepare=lambda batch, keys: (batch["inputs"], batch["targets"]), accumulate=1
     )
-    batch = {
-        "inputs": inputs,
-        "targets": jax.ShapeDtypeStruct((1, classes), np.float32),
-        "label": jax.ShapeDtypeStruct((1,), np.int32),
-        "mask": jax.ShapeDtypeStruct((1,), np.float32),
-    }
+    batch = {"inputs": inputs, **example}
     return multiply_adds(partial(phase_gradients, settings=given, axis_name=None), state, batch)
 
 

@@ -6,17 +6,18 @@ Data, model and schedule meet here: ``fgjax.training`` itself knows functions an
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict as Config
 
+from fgjax import tasks
 from fgjax.checking.options import fitted, named, plain, shown
-from fgjax.data import DataBundle, augment, pipeline
+from fgjax.data import DataBundle, augment
 from fgjax.errors import UserError
 from fgjax.finetune import groups, optimizer
 from fgjax.finetune.intervals import Phase, from_record
@@ -64,11 +65,12 @@ def step_settings(
         data: its splits; ``train`` is read.
         state: names the parameters and statistics; ShapeDtypeStructs will do.
     """
-    classes, smoothing = len(data.info.classes), config.train.label_smoothing
+    task = tasks.resolve(config.task)
+    made = partial(task.targets, data.info), partial(task.finish, config)
     assignment = groups.assign(state.params, config.train.groups)
     common = {
         "apply": model.recognizer.apply,
-        "objective": objective(config, class_weights(config, data)),
+        "objective": task.objectives(config, data),
         "optimizer": _optimizer(config),
         "assignment": assignment,
         "batch_norm": groups.batch_norm_paths(state.batch_stats),
@@ -84,58 +86,19 @@ def step_settings(
         preprocessing = model.at(phase.size).preprocessing
         if phase.views is None:
             augment = augmentation(config)
-            prepare = inputs.from_images(augment, preprocessing, classes, smoothing)
+            prepare = inputs.from_images(augment, preprocessing, *made)
         elif start is None:
-            prepare = inputs.from_views(phase.views, preprocessing, classes, smoothing)
+            prepare = inputs.from_views(phase.views, preprocessing, *made)
         else:
-            prepare = inputs.from_features(classes, smoothing)
+            prepare = inputs.from_features(*made)
         return StepSettings(phase=phase, start=start, prepare=prepare, **common)
 
     return settings
 
 
-def objective(
-    config: Config, class_weights: Sequence[float] | None = None
-) -> tuple[objectives.Objective, ...]:
-    """What ``config.train.objective`` names.
-
-    Args:
-        config: the experiment.
-        class_weights: what ``train.class_weights`` came to, if it asks for some.
-
-    Raises:
-        UserError: an unknown name or option, or one that takes no weights of classes.
-    """
-    name, options = named("train.objective", config.train.objective)
-    if class_weights is not None:
-        if name != "cross_entropy":
-            raise UserError(
-                f"train.class_weights is {config.train.class_weights!r}, which the objective "
-                f"{name!r} does not take; set it to none, or data.sampling to balanced instead"
-            )
-        options["class_weights"] = tuple(class_weights)
-    return objectives.create(name, **options)
-
-
 def _optimizer(config: Config) -> optimizer.Optimizer:
     name, options = named("train.optimizer", config.train.optimizer)
     return optimizer.create(name, **options)
-
-
-def class_weights(config: Config, data: DataBundle) -> tuple[float, ...] | None:
-    """Weights of the classes in the loss, as ``config.train.class_weights`` says.
-
-    Raises:
-        UserError: an unknown choice.
-    """
-    match config.train.class_weights:
-        case "none":
-            return None
-        case "balanced":
-            weights = pipeline.class_weights(data.split("train").labels, len(data.info.classes))
-            return tuple(map(float, weights))
-        case other:
-            raise UserError(f"train.class_weights is {other!r}; choose one of none, balanced")
 
 
 def build(
@@ -165,7 +128,7 @@ def build(
     """
     mesh = parallel.make_mesh(config.train.devices)
     check_batch(config, mesh)
-    train = data.split("train")
+    task, train = tasks.resolve(config.task), data.split("train")
     count, settings = len(train), step_settings(config, model, data, state)
     assignment = groups.assign(state.params, config.train.groups)
     batches = feeds.batches(config, model, assignment, train, workdir, mesh)
@@ -190,8 +153,9 @@ def build(
         compile=compile_phase,
         batches=batches,
         measure=measure,
-        cost=phase_cost.of_phases(model, settings, len(data.info.classes)),
+        cost=phase_cost.of_phases(model, settings, _example(config, data)),
         score=score,
+        monitor=task.monitor,
         optimizer=_optimizer(config),
         assignment=assignment,
         mesh=mesh,
@@ -200,11 +164,19 @@ def build(
         score_every=epoch_steps(config, count, config.evaluate.epochs),
         save_every=epoch_steps(config, count, config.train.checkpoint_epochs),
         log_every=config.train.log_steps,
-        chance=math.log(len(data.info.classes)),
+        chance=task.chance(data.info),
         plateau=loop.Plateau(**recorded["plateau"]) if recorded else loop.Plateau(),
         unscored=bool(recorded and recorded.get("unscored")),
         meta={"seed": config.seed},
     )
+
+
+def _example(config: Config, data: DataBundle) -> dict[str, Any]:
+    """Shapes of the targets, the annotations and the mask of one example."""
+    task, annotations = tasks.resolve(config.task), feeds.abstract_annotations(config, 1)
+    affine = jax.ShapeDtypeStruct((1, 4), np.float32)
+    targets = jax.eval_shape(partial(task.targets, data.info), annotations, affine)
+    return annotations | {"targets": targets}
 
 
 def check_splits(config: Config, data: DataBundle) -> None:

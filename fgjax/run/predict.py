@@ -1,4 +1,4 @@
-"""Predictions for the user's own photos: the top classes, and where the network looked."""
+"""Predictions for the user's own photos, and where the network looked."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import jax
 import numpy as np
 import rich
 from rich.markup import escape
@@ -15,7 +15,7 @@ from rich.markup import escape
 from fgjax.data import walk
 from fgjax.errors import UserError
 from fgjax.run import trained
-from fgjax.show import console, overlay
+from fgjax.show import overlay
 
 TOP = 5
 
@@ -25,7 +25,7 @@ _OVERLAY = re.compile(r"\d{4,}_.*\.png", re.DOTALL)
 _LONGEST_STEM = 100
 
 
-def predict_to_files(where: Path, images: Sequence[str]) -> list[tuple[str, overlay.Ranked]]:
+def predict_to_files(folder: str | Path, images: Sequence[str]) -> list[tuple[str, Any]]:
     """Print the top classes of photos; write an overlay of each and, for folders, a CSV.
 
     Overlays and ``predictions.csv`` go to ``WORKDIR/predictions``, and those of an earlier call are
@@ -33,19 +33,20 @@ def predict_to_files(where: Path, images: Sequence[str]) -> list[tuple[str, over
     out; one that was asked for by its own name is an error.
 
     Args:
-        where: folder of the run.
+        folder: of the run.
         images: paths of photos and of folders of photos.
 
     Raises:
         UserError: no run, no images, or a photo that cannot be read.
     """
+    where = Path(folder).absolute()
     photos, left_out = _photos(images)
     recognizer = trained.load(where)
     target = where / "predictions"
     _clear(target, [path for path, _ in photos])
     if left_out:
         _tell(f"left out, no photos by their names ({len(left_out)}):", _few(left_out))
-    found: list[tuple[str, overlay.Ranked]] = []
+    found: list[tuple[str, Any]] = []
     for path, in_folder in photos:
         try:
             image = recognizer.read(path)
@@ -58,9 +59,9 @@ def predict_to_files(where: Path, images: Sequence[str]) -> list[tuple[str, over
         found.append((walk.shown(path), ranked))
     if not found:
         raise UserError(f"none of the images in {', '.join(images)} can be read")
-    rich.print(console.predictions_table(found))
+    rich.print(recognizer.task.listing(found))
     if any(in_folder for _, in_folder in photos):
-        overlay.write_csv(found, target / _TABLE)
+        recognizer.task.write(found, target / _TABLE)
     rich.print(f"written to {escape(walk.shown(target))}")
     return found
 
@@ -93,15 +94,11 @@ def _few(paths: Sequence[Path]) -> str:
     return ", ".join(path.name for path in paths[:3]) + more
 
 
-def _explain(recognizer, image, path) -> overlay.Ranked:
-    """The top classes of one image; the evidence for the first is drawn to ``path``."""
-    inputs = recognizer.normalize(image[None])
-    probabilities = np.asarray(jax.nn.softmax(recognizer.apply(inputs).logits))[0]
-    order = np.argsort(-probabilities, kind="stable")[:TOP]
-    ranked = [(recognizer.classes[i], float(probabilities[i])) for i in order]
-    shares = recognizer.contributions(inputs, np.asarray(order[:1]))
-    overlay.save(overlay.explanation(image, np.asarray(shares)[0], ranked), path)
-    return ranked
+def _explain(recognizer: trained.TrainedRecognizer, image: np.ndarray, path: Path) -> Any:
+    """What is predicted for one image; the evidence for it is drawn to ``path``."""
+    found, figure = recognizer.task.explain(recognizer, image, TOP)
+    overlay.save(figure, path)
+    return found
 
 
 def _photos(images: Sequence[str]) -> tuple[list[tuple[Path, bool]], list[Path]]:

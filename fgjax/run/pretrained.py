@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fgjax import tasks
 from fgjax.models import weights
 from fgjax.models.weights import sources
 from fgjax.models.weights.files import Tensors
@@ -60,7 +61,7 @@ def check_spec(spec: str | Path, name: str) -> None:
         return
     where = Path(spec).absolute()
     sources.from_metadata(_stated(where), sources.default_preprocessing(name), spec)
-    checkpoints.by_preference(where, best=False)
+    checkpoints.by_preference(where, best_by=None)
 
 
 def _load_run(where: Path) -> tuple[Tensors, dict[str, str]]:
@@ -69,7 +70,9 @@ def _load_run(where: Path) -> tuple[Tensors, dict[str, str]]:
     The tensors are called "params/conv1/…/kernel", "batch_stats/conv1/…/mean".
     """
     stated = _stated(where)
-    variables = chosen.read(where, workdir.read_config(where).protocol).variables
+    config = workdir.read_config(where)
+    monitor = tasks.resolve(config.task).monitor
+    variables = chosen.read(where, config.protocol, monitor).variables
     return trees.by_path({name: variables[name] for name in ("params", "batch_stats")}), stated
 
 

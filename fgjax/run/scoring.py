@@ -1,4 +1,4 @@
-"""Scores of a split: the compiled evaluation pass and what is made of its logits."""
+"""Scores of a split: the compiled evaluation pass over all of its examples."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fgjax.data import Source, pipeline
-from fgjax.errors import UserError
-from fgjax.evaluation import confusions, metrics, predictions
-from fgjax.evaluation import views as test_views
+from fgjax.evaluation import predictions
 from fgjax.models.context import Context
 from fgjax.run.experiment import Model
 from fgjax.show import console
+from fgjax.tasks import Task
 from fgjax.training import inputs, parallel
 
 Apply = Callable[[Any, Any], Float[Array, "c k"]]
 
 
-def compiled_scores(model: Model, views: Sequence[str], mesh: Any) -> Apply:
-    """The evaluation pass: (variables, uint8 images) to log-probabilities, averaged over views.
+def compiled_scores(task: Task, model: Model, views: Sequence[str], mesh: Any) -> Apply:
+    """The evaluation pass: (variables, uint8 images) to what the task makes of them.
 
     Where the devices cannot share the images equally, rows follow that belong to none.
     """
-    compiled = parallel.compile_forward(_forward(model, views), mesh)
+    compiled = parallel.compile_forward(_forward(task, model, views), mesh)
 
     def apply(variables, images):
         return compiled(variables, parallel.shard(parallel.filled(images, mesh), mesh))
@@ -35,10 +34,11 @@ def compiled_scores(model: Model, views: Sequence[str], mesh: Any) -> Apply:
     return apply
 
 
-def check(model: Model, views: Sequence[str], variables: Any) -> None:
+def check(task: Task, model: Model, views: Sequence[str], variables: Any) -> None:
     """What only the evaluation pass would find out, found out without running it.
 
     Args:
+        task: what it learns.
         model: the recogniser.
         views: ``config.evaluate.views``.
         variables: its variables; ShapeDtypeStructs will do.
@@ -48,36 +48,20 @@ def check(model: Model, views: Sequence[str], variables: Any) -> None:
             recogniser without attention maps.
     """
     images = jax.ShapeDtypeStruct((1, model.canvas, model.canvas, 3), np.uint8)
-    jax.eval_shape(_forward(model, views), variables, images)
+    jax.eval_shape(_forward(task, model, views), variables, images)
 
 
-def _forward(model: Model, views: Sequence[str]) -> Apply:
+def _forward(task: Task, model: Model, views: Sequence[str]) -> Apply:
     context = Context(dtype=model.dtype)
-    views = test_views.resolve(views)
 
     def forward(variables, images):
         def outputs(crops):
             inputs_ = inputs.as_float(crops, model.preprocessing)
             return model.recognizer.apply(variables, inputs_, context)
 
-        network = test_views.averaged(
-            lambda crops: outputs(crops).logits,
-            views,
-            model.preprocessing.image_size,
-            attend=lambda crops: _maps(outputs(crops).maps),
-        )
-        return network(images)
+        return task.scores(outputs, views, model.preprocessing.image_size)(images)
 
     return forward
-
-
-def _maps(maps: Mapping[str, Float[Array, "b h w m"]]) -> Float[Array, "b h w m"]:
-    if not maps:
-        raise UserError(
-            "evaluate.views follows attention, and the recogniser makes no attention maps; "
-            "set model.attention.name to bilinear_attention, or leave that view out"
-        )
-    return next(iter(maps.values()))
 
 
 def predict_split(
@@ -97,23 +81,6 @@ def predict_split(
     began = time.monotonic()
     found = predictions.predict(lambda batch: apply(variables, batch["image"]), shown)
     return found, len(source) / (time.monotonic() - began)
-
-
-def summarize(found: predictions.Predictions, info: Any) -> dict[str, Any]:
-    """The figures of a split, its most confused pairs and the share of errors in the family."""
-    coarse_of = None if info.coarse_of is None else np.asarray(info.coarse_of)
-    predicted = found.logits.argmax(-1)
-    labels = found.labels
-    within = None
-    if coarse_of is not None:
-        within = confusions.errors_within_family(labels, predicted, coarse_of)
-    return {
-        "summary": metrics.summarize(found.logits, labels, coarse_of),
-        "confusions": confusions.most_confused(
-            labels, predicted, info.classes, coarse_of=coarse_of
-        ),
-        "errors_within_family": within,
-    }
 
 
 def fractions(summary: Mapping[str, Any]) -> dict[str, float]:

@@ -15,12 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from fgjax import tasks
 from fgjax.data import DatasetInfo, decode, pipeline
 from fgjax.errors import UserError
 from fgjax.models.context import Context
 from fgjax.models.recognizer import Outputs
 from fgjax.ops.preprocessing import Preprocessing
 from fgjax.run import chosen, experiment, photos, workdir
+from fgjax.tasks import Task
 from fgjax.training import inputs
 
 
@@ -33,12 +35,14 @@ class TrainedRecognizer:
         info: classes and, where the data had them, families and part names.
         variables: {"params", "batch_stats", "constants"}.
         folder: of the run, or None.
+        task: what it learned.
     """
 
     model: experiment.Model
     info: DatasetInfo
     variables: dict[str, Any]
     folder: Path | None = None
+    task: Task = tasks.TASKS["classification"]
 
     def __repr__(self) -> str:
         parts = (
@@ -159,9 +163,8 @@ class TrainedRecognizer:
         return [self._ranked(image, top) for image in self._readable(images)]
 
     def _ranked(self, image: UInt8[np.ndarray, "s s 3"], top: int) -> list[tuple[str, float]]:
-        row = self.probabilities(image[None])[0]
-        order = np.argsort(-row, kind="stable")[:top]
-        return [(self.classes[i], float(row[i])) for i in order]
+        logits = self.apply(self.normalize(image[None])).logits
+        return self.task.decode(logits, self.info, top)[0]
 
     def _readable(self, images: Any) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
         left_out = seen = 0
@@ -208,12 +211,14 @@ def load(folder: str | Path) -> TrainedRecognizer:
         UserError: there is no run in the folder, or its checkpoint is damaged.
     """
     model, info, weights = restore(Path(folder).absolute())
-    return TrainedRecognizer(model, info, weights.variables, Path(folder))
+    task = tasks.resolve(workdir.read_config(Path(folder).absolute()).task)
+    return TrainedRecognizer(model, info, weights.variables, Path(folder), task)
 
 
 def restore(where: Path) -> tuple[experiment.Model, DatasetInfo, chosen.Weights]:
     """Module, description of the data and weights of a run."""
     config = workdir.read_config(where)
     info, preprocessing, options = workdir.read_recognizer(where)
-    model = experiment.restore_model(config, len(info.classes), preprocessing, options)
-    return model, info, chosen.read(where, config.protocol)
+    task = tasks.resolve(config.task)
+    model = experiment.restore_model(config, task.outputs(info), preprocessing, options)
+    return model, info, chosen.read(where, config.protocol, task.monitor)

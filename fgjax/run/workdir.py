@@ -178,9 +178,13 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
 
 
 def _recorded(workdir: Path) -> dict[str, Any]:
-    """The recorded config, with the defaults of those keys that its version did not know."""
+    """The config of a run as today's would say it, with the defaults of keys that are younger.
+
+    Before there were tasks, every run classified.
+    """
     record = _read(workdir / "config.json")
-    return record | {"data": defaults.completed(record.get("data", {}))}
+    data = defaults.completed(record.get("data", {}))
+    return {"task": "classification"} | record | {"data": data}
 
 
 def _with_tuples(value: Any) -> Any:

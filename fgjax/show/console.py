@@ -71,14 +71,15 @@ class TrainingProgress:
         )
         self._task = self._bar.add_task("", total=total, phase="")
 
-    def update(self, step: int, phase: str, loss: float, accuracy: float) -> None:
-        """Show the state after ``step`` steps; accuracy is a fraction."""
+    def update(self, step: int, phase: str, loss: float, figures: Mapping[str, float]) -> None:
+        """Show the state after ``step`` steps; ``figures`` are fractions by their labels."""
         now = self._console.get_time()
         changed = phase != self._phase
         if changed:
             # The phase's first step holds its compilation; the rate is measured from its end.
             self._phase, self._begun = phase, (step, now)
-        status = f"loss {loss:.3f}  acc {accuracy:.1%}  {self._pace(step, now)}"
+        shown = "".join(f"{label} {value:.1%}  " for label, value in figures.items())
+        status = f"loss {loss:.3f}  {shown}{self._pace(step, now)}"
         self._bar.update(self._task, completed=step, phase=phase, description=status)
         due = changed or step == self._total or now - self._printed >= self._every
         if due and not self._console.is_terminal:

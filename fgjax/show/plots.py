@@ -18,12 +18,6 @@ from fgjax.show.overlay import Ranked, evidence_scale, heat_overlay, show
 # Okabe and Ito's colours, told apart by colour-blind readers.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 
-# Panel -> {metric: its name in the legend}, by the names of metrics.jsonl.
-PANELS = {
-    "Loss (nats)": {"loss": "training", "validation/nll": "validation"},
-    "Accuracy": {"accuracy": "training", "validation/top1": "validation"},
-}
-
 
 class Example(NamedTuple):
     """A photo, the evidence for its first guess, the guesses, and the true class if known."""
@@ -34,14 +28,13 @@ class Example(NamedTuple):
     label: str | None = None
 
 
-def learning_curves(
-    rows: Sequence[Mapping], panels: Mapping[str, Mapping[str, str]] = PANELS
-) -> Figure:
+def learning_curves(rows: Sequence[Mapping], panels: Mapping[str, Mapping[str, str]]) -> Figure:
     """Metrics over steps, one panel each, with the phases shaded.
 
     Args:
         rows: what ``training.logs.read`` returned.
-        panels: {panel: {metric: name in the legend}}; what was not logged is left out.
+        panels: {panel: {metric: name in the legend}}, such as a task's; what was not logged
+            is left out.
 
     Raises:
         UserError: none of the metrics was logged.

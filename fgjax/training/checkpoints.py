@@ -30,11 +30,16 @@ ITEMS = ("params", "batch_stats", "constants", "opt_state", "ema", "aux")
 LATEST = 2
 
 
-def manager(workdir: Path, keep_best: bool) -> ocp.CheckpointManager:
-    """Orbax's manager of a run: the two latest checkpoints and, if asked, the best one."""
+def manager(workdir: Path, best_by: str | None) -> ocp.CheckpointManager:
+    """Orbax's manager of a run: the two latest checkpoints and, if asked, the best one.
+
+    Args:
+        workdir: folder of the run.
+        best_by: the figure of the scores by which one is the best, or None to keep none for it.
+    """
     policies: list[preservation.PreservationPolicy] = [preservation.LatestN(LATEST)]
-    if keep_best:
-        policies.append(_KeepBest(workdir))
+    if best_by is not None:
+        policies.append(_KeepBest(workdir, best_by))
     options = ocp.CheckpointManagerOptions(
         preservation_policy=preservation.AnyPreservationPolicy(policies), create=True
     )
@@ -74,10 +79,11 @@ class _KeepBest(preservation.PreservationPolicy):
     """Keeps the best of the checkpoints that were scored; Orbax asks while it saves a later one."""
 
     workdir: Path
+    monitor: str
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         del context
-        best = _by_score(self.workdir, [info.step for info in checkpoints])[:1]
+        best = _by_score(self.workdir, [info.step for info in checkpoints], self.monitor)[:1]
         return [info.step in best for info in checkpoints]
 
 
@@ -165,17 +171,17 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
 
 
-def chosen_step(workdir: Path, best: bool) -> int:
-    """The step whose weights represent a run: the best validated one, or the last.
+def chosen_step(workdir: Path, best_by: str | None) -> int:
+    """The step whose weights represent a run: the best by that figure, or the last.
 
     Raises:
         UserError: there is no finished checkpoint.
     """
-    return by_preference(workdir, best)[0]
+    return by_preference(workdir, best_by)[0]
 
 
-def by_preference(workdir: Path, best: bool) -> list[int]:
-    """The finished checkpoints, the one to use first: the best validated, or the last.
+def by_preference(workdir: Path, best_by: str | None) -> list[int]:
+    """The finished checkpoints, the one to use first: the best by that figure, or the last.
 
     Raises:
         UserError: there is none.
@@ -183,20 +189,21 @@ def by_preference(workdir: Path, best: bool) -> list[int]:
     found = steps(workdir)
     if not found:
         raise UserError(f"there is no checkpoint in {workdir}; train there first")
-    scored = _by_score(workdir, found) if best else []
+    scored = [] if best_by is None else _by_score(workdir, found, best_by)
     return [*scored, *(step for step in reversed(found) if step not in scored)]
 
 
-def _by_score(workdir: Path, among: Sequence[int]) -> list[int]:
+def _by_score(workdir: Path, among: Sequence[int], monitor: str) -> list[int]:
     """The steps that were scored, the best first, of equal ones the later."""
-    scores = {step: _recorded_top1(workdir, step) for step in among}
+    scores = {step: recorded_score(workdir, step, monitor) for step in among}
     known = {step: score for step, score in scores.items() if score is not None}
     return sorted(known, key=lambda step: (known[step], step), reverse=True)
 
 
-def _recorded_top1(workdir: Path, step: int) -> float | None:
+def recorded_score(workdir: Path, step: int, monitor: str) -> float | None:
+    """A figure of the score of a checkpoint; None where it was not scored."""
     try:
-        return read_meta(workdir, step).get("score", {}).get("top1")
+        return read_meta(workdir, step).get("score", {}).get(monitor)
     except Exception:  # Orbax raises many kinds: it is being written, or damaged.
         return None
 

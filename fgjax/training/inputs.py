@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,51 +15,63 @@ from fgjax.data import augment, pipeline
 from fgjax.data.source import Source
 from fgjax.errors import UserError
 from fgjax.evaluation.views import cut
-from fgjax.ops import losses
 from fgjax.ops.preprocessing import Preprocessing
 from fgjax.training import feature_cache
 
 Batch = Mapping[str, Any]
-Prepare = Callable[[Batch, Key[Array, " b"]], tuple[Any, Float[Array, "b k"]]]
+Prepare = Callable[[Batch, Key[Array, " b"]], tuple[Any, Any]]
+# (batch, map from the original image to the network's, or None for stored features and finite
+# views) -> targets, as a task makes them of its annotations.
+Targets = Callable[[Batch, Float[Array, "b 4"] | None], Any]
+Finish = Callable[[Any], Any]
+# What only the preparation of a batch reads; the rest is its mask and its annotations.
+FED = ("image", "affine", "features", "view", "index")
 
 
 def from_images(
-    settings: augment.Augmentation, preprocessing: Preprocessing, classes: int, smoothing: float
+    settings: augment.Augmentation,
+    preprocessing: Preprocessing,
+    targets: Targets,
+    finish: Finish,
 ) -> Prepare:
-    """Random augmentation, mixing and normalisation of a batch of uint8 images."""
+    """Random augmentation, mixing and normalisation of a batch of uint8 images.
+
+    Args:
+        settings: of augmentation and mixing.
+        preprocessing: the network's convention.
+        targets: the targets of a batch.
+        finish: what is made of them once they are mixed, such as smoothing.
+    """
 
     def prepare(batch, keys):
         size = preprocessing.image_size
-        images, _ = augment.apply(batch["image"], batch["affine"], keys, settings, size)
-        targets = losses.one_hot(batch["label"], classes)
-        images, targets = augment.mix(images, targets, keys, settings)
+        images, affine = augment.apply(batch["image"], batch["affine"], keys, settings, size)
+        images, mixed = augment.mix(images, targets(batch, affine), keys, settings)
         images = augment.normalize(images, preprocessing.mean, preprocessing.std)
-        return images, losses.smooth_labels(targets, smoothing)
+        return images, finish(mixed)
 
     return prepare
 
 
-def from_features(classes: int, smoothing: float) -> Prepare:
+def from_features(targets: Targets, finish: Finish) -> Prepare:
     """Stored features enter as they are."""
 
     def prepare(batch, keys):
         del keys
-        targets = losses.one_hot(batch["label"], classes)
-        return batch["features"], losses.smooth_labels(targets, smoothing)
+        return batch["features"], finish(targets(batch, None))
 
     return prepare
 
 
 def from_views(
-    names: Sequence[str], preprocessing: Preprocessing, classes: int, smoothing: float
+    names: Sequence[str], preprocessing: Preprocessing, targets: Targets, finish: Finish
 ) -> Prepare:
     """One of the finite views of each image, chosen by the batch, where no trunk is frozen."""
 
     def prepare(batch, keys):
         del keys
         images = view_images(batch["image"], batch["view"], names, preprocessing)
-        targets = losses.one_hot(batch["label"], classes)
-        return images, losses.smooth_labels(targets, smoothing)
+        return images, finish(targets(batch, None))
 
     return prepare
 
@@ -76,20 +88,34 @@ def view_images(
     return augment.normalize(chosen, preprocessing.mean, preprocessing.std)
 
 
-def image_batches(source: Source, start: int, **options: Any) -> Iterator[Batch]:
+def unfed(batch: Batch) -> dict[str, Any]:
+    """The mask and the annotations of a batch."""
+    return {name: leaf for name, leaf in batch.items() if name not in FED}
+
+
+def image_batches(
+    source: Source, start: int, *, annotations: Collection[str], **options: Any
+) -> Iterator[Batch]:
     """What the step reads of the host's batches, from batch ``start`` on."""
     for batch in pipeline.train_batches(source, start=start, **options):
-        yield {name: batch[name] for name in ("image", "affine", "label", "mask")}
+        yield {name: batch[name] for name in ("image", "affine", *annotations, "mask")}
 
 
 def viewed_batches(
-    source: Source, start: int, *, views: int, seed: int, **options: Any
+    source: Source,
+    start: int,
+    *,
+    views: int,
+    seed: int,
+    annotations: Collection[str],
+    **options: Any,
 ) -> Iterator[Batch]:
     """Centred images with the number of the view that each of them takes."""
     batches = pipeline.train_batches(source, start=start, seed=seed, crop="center", **options)
     for step, batch in enumerate(batches, start):
-        view = feature_cache.choose_views(seed, step, len(batch["label"]), views)
-        yield {name: batch[name] for name in ("image", "label", "mask", "index")} | {"view": view}
+        view = feature_cache.choose_views(seed, step, len(batch["mask"]), views)
+        kept = {name: batch[name] for name in ("image", *annotations, "mask", "index")}
+        yield kept | {"view": view}
 
 
 def feature_batches(
@@ -98,7 +124,7 @@ def feature_batches(
     """Viewed batches whose images have been through the trunk, without a cache."""
     for batch in batches:
         features = trunk(variables, {"image": batch["image"], "view": batch["view"]})
-        yield {"features": features, "label": batch["label"], "mask": batch["mask"]}
+        yield {"features": features, **unfed(batch)}
 
 
 def cached_batches(
@@ -110,6 +136,7 @@ def cached_batches(
     seed: int,
     batch_size: int,
     sampling: str,
+    annotations: Collection[str],
 ) -> Iterator[Batch]:
     """The same batches from stored features; no image is read.
 
@@ -125,9 +152,10 @@ def cached_batches(
         places = zip(*np.divmod(positions, len(source)), strict=True)
         index = instead[[order(int(epoch))[place] for epoch, place in places]]
         view = feature_cache.choose_views(seed, step, batch_size, views)
+        rows = [source.annotations(int(i)) for i in index]
         yield {
             "features": feature_cache.gather(stored.maps, index, view),
-            "label": source.labels[index].astype(np.int32),
+            **{name: np.stack([row[name] for row in rows]) for name in annotations},
             "mask": np.ones(batch_size, np.float32),
         }
 

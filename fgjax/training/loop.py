@@ -12,7 +12,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,7 @@ class Plan:
         measure: (phase, state) -> the gradients of the trained leaves, batch after batch.
         cost: (phase, state) -> multiply-adds of an example, for the audit.
         score: (phase, state) -> metrics of the validation split, or None without one.
+        monitor: the figure of a score that decides which checkpoint is the best.
         optimizer: the optimiser of every group.
         assignment: {path: group}.
         mesh: the devices.
@@ -61,6 +62,7 @@ class Plan:
     measure: Callable[[Phase, TrainState], Iterator[Any]]
     cost: Callable[[Phase, TrainState], Mapping[str, int]]
     score: Callable[[Phase, TrainState], Metrics | None]
+    monitor: str
     optimizer: Optimizer
     assignment: Mapping[str, str]
     mesh: Any
@@ -130,12 +132,19 @@ def run(plan: Plan, state: TrainState, manager: Any, watch: Watch) -> TrainState
     return state
 
 
-def _enter(plan, phases, index, state, manager, watch):
+def _enter(
+    plan: Plan,
+    phases: Sequence[Phase],
+    index: int,
+    state: TrainState,
+    manager: Any,
+    watch: Watch,
+) -> tuple[Phase, TrainState]:
     """The phase with nothing left open, and the state on all devices with its moments."""
     phase = phases[index]
     if phase.restore_best and int(state.step) == phase.start:
         manager.wait_until_finished()
-        state = restoring.best_state(plan.workdir, state, watch.say)
+        state = restoring.best_state(plan.workdir, state, plan.monitor, watch.say)
     state = _with_moments(plan, phases, index, state)
     state = parallel.replicate(state, plan.mesh)
     if phase.auto:
@@ -146,7 +155,7 @@ def _enter(plan, phases, index, state, manager, watch):
     return phase, state
 
 
-def _with_moments(plan, phases, index, state):
+def _with_moments(plan: Plan, phases: Sequence[Phase], index: int, state: TrainState) -> TrainState:
     parts = groups.split(state.params, plan.assignment)
     held = held_leaves(parts, phases, index, groups.batch_norm_paths(state.batch_stats))
     return state.replace(opt_state=enter_phase(plan.optimizer, state.opt_state, held))
@@ -161,7 +170,13 @@ def _abstract(state: TrainState) -> TrainState:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
 
 
-def _compile_ahead(plan, phases, index, state, compiler) -> Future | None:
+def _compile_ahead(
+    plan: Plan,
+    phases: Sequence[Phase],
+    index: int,
+    state: TrainState,
+    compiler: ThreadPoolExecutor,
+) -> Future | None:
     """The step of the next phase, under way, if everything about it is known already."""
     if index == len(phases) or phases[index].auto or phases[index - 1].patience:
         return None
@@ -169,7 +184,15 @@ def _compile_ahead(plan, phases, index, state, compiler) -> Future | None:
     return compiler.submit(plan.compile, phases[index], later)
 
 
-def _run_phase(plan, phases, index, state, step, manager, watch):
+def _run_phase(
+    plan: Plan,
+    phases: Sequence[Phase],
+    index: int,
+    state: TrainState,
+    step: Step,
+    manager: Any,
+    watch: Watch,
+) -> tuple[TrainState, Sequence[Phase]]:
     """Train to the end of a phase: the state, and the phases from this one on."""
     phase, start = phases[index], int(state.step)
     before = outcomes.start_of_phase(plan, phase, state)
@@ -206,7 +229,9 @@ def _run_phase(plan, phases, index, state, step, manager, watch):
     return state, phases[index:]
 
 
-def _report(plan, phase, pending, watch):
+def _report(
+    plan: Plan, phase: Phase, pending: tuple[int, Mapping[str, Any]] | None, watch: Watch
+) -> None:
     if pending is None:
         return
     number, metrics = pending

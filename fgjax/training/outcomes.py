@@ -67,7 +67,7 @@ def judge(
     phase, step = phases[index], int(state.step)
     score = plan.score(phase, state)
     if score is not None:
-        plateau = plateau.after(score["top1"])
+        plateau = plateau.after(score[plan.monitor])
         watch.log(step, {f"validation/{name}": value for name, value in score.items()})
     if ended := step == phase.stop or _has_settled(phase, plateau):
         phases = [*phases[:index], *intervals.stopped(phases[index:], step)]

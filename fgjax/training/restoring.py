@@ -36,7 +36,7 @@ def restored_state(
     return start.replace(step=jnp.int32(step), **absent | items), meta
 
 
-def best_state(workdir: Path, state: TrainState, say: Say) -> TrainState:
+def best_state(workdir: Path, state: TrainState, monitor: str, say: Say) -> TrainState:
     """The state with the weights, statistics and moments of the best validated checkpoint.
 
     It stays as it is where there is no checkpoint yet.
@@ -46,7 +46,7 @@ def best_state(workdir: Path, state: TrainState, say: Say) -> TrainState:
     """
     if not checkpoints.steps(workdir):
         return state
-    step, items = chosen(workdir, True, ITEMS, say)
+    step, items = chosen(workdir, monitor, ITEMS, say)
     say(f"going on from step {step}, the best so far")
     return state.replace(
         **{name: items.get(name, getattr(state, name)) for name in ("params", "ema", "aux")},
@@ -85,13 +85,13 @@ def latest_whole(workdir: Path, say: Say) -> tuple[int, dict[str, Any], dict[str
 
 
 def chosen(
-    workdir: Path, best: bool, names: tuple[str, ...], say: Say
+    workdir: Path, best_by: str | None, names: tuple[str, ...], say: Say
 ) -> tuple[int, dict[str, Any]]:
     """The checkpoint whose weights represent a run, as (step, items); nothing is moved.
 
     Args:
         workdir: folder of the run.
-        best: take the best validated one, or the last.
+        best_by: the figure of the scores by which the best one is taken; None takes the last.
         names: the items to read.
         say: told of a checkpoint that would have come before, but is damaged.
 
@@ -99,7 +99,7 @@ def chosen(
         UserError: there is no finished checkpoint, or none is whole.
     """
     damaged = {}
-    for step in checkpoints.by_preference(workdir, best):
+    for step in checkpoints.by_preference(workdir, best_by):
         try:
             items = checkpoints.read(workdir, step, names)
         except UserError as error:

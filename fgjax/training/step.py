@@ -8,19 +8,19 @@ batch-norm statistics do not move.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from fgjax.finetune import groups
 from fgjax.finetune.intervals import SWITCHES, Phase, rate_at
 from fgjax.finetune.optimizer import Optimizer, trained_leaves, update
 from fgjax.models.context import BatchNormMode, Context
-from fgjax.training import parallel
+from fgjax.training import inputs, parallel
+from fgjax.training.gradients import Loss, Parts, gradients_of
 from fgjax.training.objectives import Objective
 from fgjax.training.state import TrainState, variables
 
@@ -49,7 +49,7 @@ class StepSettings(NamedTuple):
     phase: Phase
     apply: Callable[..., Any]
     start: str | None
-    prepare: Callable[[Batch, Key[Array, " b"]], tuple[Any, Float[Array, "b k"]]]
+    prepare: Callable[[Batch, Key[Array, " b"]], tuple[Any, Any]]
     objective: tuple[Objective, ...]
     optimizer: Optimizer
     assignment: Mapping[str, str]
@@ -91,28 +91,46 @@ def phase_gradients(
     trained = _trained(state, settings)
     batch, keys = _prepared(state, batch, settings, axis_name)
     found = [
-        _gradients(state, trained, batch, objective, key, settings, axis_name)[0]
+        gradients_of(
+            _loss_of(state, objective, settings, axis_name),
+            state,
+            trained,
+            batch,
+            key,
+            settings.accumulate,
+            axis_name,
+        )[0]
         for objective, key in zip(settings.objective, keys, strict=True)
     ]
     return jax.tree.map(lambda *leaves: sum(leaves), *found)
 
 
-def _prepared(state, batch, settings, axis_name):
+def _prepared(
+    state: TrainState, batch: Batch, settings: StepSettings, axis_name: str | None
+) -> tuple[dict[str, Any], Any]:
     """The batch as the network reads it, and a key for each objective."""
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
-    index = parallel.example_index(len(batch["label"]), axis_name)
+    index = parallel.example_index(len(batch["mask"]), axis_name)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-    inputs, targets = settings.prepare(batch, keys)
-    batch = {"inputs": inputs, "targets": targets, "label": batch["label"], "mask": batch["mask"]}
+    given, targets = settings.prepare(batch, keys)
+    batch = inputs.unfed(batch) | {"inputs": given, "targets": targets}
     count = len(settings.objective)
     return batch, [key] if count == 1 else jax.random.split(key, count)
 
 
-def _descended(state, batch, objective, key, settings, axis_name):
+def _descended(
+    state: TrainState,
+    batch: Batch,
+    objective: Objective,
+    key: Key[Array, ""],
+    settings: StepSettings,
+    axis_name: str | None,
+) -> tuple[TrainState, dict[str, Any]]:
     """The state after one update of the parameters, and what was logged."""
     trained = _trained(state, settings)
-    gradients, batch_stats, carried, metrics = _gradients(
-        state, trained, batch, objective, key, settings, axis_name
+    loss = _loss_of(state, objective, settings, axis_name)
+    gradients, batch_stats, carried, metrics = gradients_of(
+        loss, state, trained, batch, key, settings.accumulate, axis_name
     )
     gradients, norm = _clip(gradients, settings.clip_norm)
     params, opt_state = _apply_gradients(state, trained, gradients, settings)
@@ -125,61 +143,10 @@ def _trained(state, settings):
     return trained_leaves(parts, settings.phase, settings.batch_norm)
 
 
-def _gradients(state, trained, batch, objective, key, settings, axis_name):
-    """Gradients and metrics of the masked mean loss, over the batch's parts and the devices."""
-    count = parallel.psum(jnp.sum(batch["mask"]), axis_name)
-    differentiate = jax.value_and_grad(_loss, has_aux=True)
-
-    def one(part, batch_stats, carried, examples):
-        part_key = jax.random.fold_in(key, part)
-        (_, (aux, means)), gradients = differentiate(
-            trained,
-            state,
-            batch_stats,
-            carried,
-            examples,
-            count,
-            objective,
-            part_key,
-            settings,
-            axis_name,
-        )
-        return (gradients, means), aux.batch_stats, aux.carried
-
-    parts = settings.accumulate
-    run = partial(one, 0) if parts == 1 else partial(_accumulate, one, parts)
-    sums, batch_stats, carried = run(state.batch_stats, state.aux, batch)
-    gradients, metrics = parallel.psum(sums, axis_name)
-    return gradients, batch_stats, carried, metrics
-
-
-def _accumulate(one, parts, batch_stats, carried, batch):
-    """``one`` over the equal parts of a batch in turn, its sums added up."""
-    batches = jax.tree.map(lambda leaf: _interleave(leaf, parts), batch)
-    first = jax.tree.map(lambda leaf: leaf[0], batches)
-    shapes = jax.eval_shape(one, 0, batch_stats, carried, first)[0]
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
-    def body(carry, numbered):
-        sums, batch_stats, carried = carry
-        new, batch_stats, carried = one(numbered[0], batch_stats, carried, numbered[1])
-        return (jax.tree.map(jnp.add, sums, new), batch_stats, carried), None
-
-    numbered = jnp.arange(parts), batches
-    return jax.lax.scan(body, (zeros, batch_stats, carried), numbered)[0]
-
-
-def _interleave(leaf: Array, parts: int) -> Array:
-    # Pairs (2i, 2i + 1) stay together, as losses over neighbours need; strided parts keep every
-    # device's share of the batch on that device.
-    if leaf.shape[0] % (2 * parts) == 0:
-        pairs = leaf.reshape(-1, parts, 2, *leaf.shape[1:])
-        return jnp.moveaxis(pairs, 1, 0).reshape(parts, -1, *leaf.shape[1:])
-    return jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
-
-
-def _loss(trained, state, batch_stats, carried, batch, count, objective, key, settings, axis_name):
-    """This device's part of the mean loss, and of every metric's mean."""
+def _loss_of(
+    state: TrainState, objective: Objective, settings: StepSettings, axis_name: str | None
+) -> Loss:
+    """This device's part of the mean loss, and of every metric's mean, as a function."""
     context = Context(
         train=True,
         bn=tuple(
@@ -190,26 +157,29 @@ def _loss(trained, state, batch_stats, carried, batch, count, objective, key, se
         dtype=settings.dtype,
     )
 
-    def apply(leaves, inputs, batch_stats=batch_stats, **linen):
-        params = _with_leaves(state.params, leaves)
-        outputs, moved = settings.apply(
-            variables(params, batch_stats, state.constants),
-            inputs,
-            context,
-            settings.start,
-            mutable=["batch_stats"],
-            rngs={"dropout": key},
-            **linen,
-        )
-        return outputs, {**batch_stats, **moved.get("batch_stats", {})}
+    def loss(trained, batch_stats, carried, batch, count, key):
+        def apply(leaves, inputs, batch_stats=batch_stats, **linen):
+            params = _with_leaves(state.params, leaves)
+            outputs, moved = settings.apply(
+                variables(params, batch_stats, state.constants),
+                inputs,
+                context,
+                settings.start,
+                mutable=["batch_stats"],
+                rngs={"dropout": key},
+                **linen,
+            )
+            return outputs, {**batch_stats, **moved.get("batch_stats", {})}
 
-    batch = {**batch, "carried": carried}
-    values, aux = objective(apply, trained, batch, key, axis_name)
-    means = {
-        name: jnp.sum(value * batch["mask"]) / count
-        for name, value in {"loss": values, **aux.metrics}.items()
-    }
-    return means["loss"], (aux, means)
+        batch = {**batch, "carried": carried}
+        values, aux = objective.loss(apply, trained, batch, key, axis_name)
+        means = {
+            name: jnp.sum(value * batch["mask"]) / count
+            for name, value in {"loss": values, **aux.metrics}.items()
+        }
+        return means["loss"], (aux, means)
+
+    return loss
 
 
 def _with_leaves(params: Mapping, parts: Mapping[str, groups.Leaves]) -> dict:
@@ -226,7 +196,9 @@ def _clip(gradients, clip_norm):
     return jax.tree.map(lambda g: g * scale, gradients), norm
 
 
-def _apply_gradients(state, trained, gradients, settings):
+def _apply_gradients(
+    state: TrainState, trained: Parts, gradients: Parts, settings: StepSettings
+) -> tuple[dict[str, Any], dict[str, Any]]:
     opt_state, new = dict(state.opt_state), {}
     for interval in settings.phase.intervals:
         group = interval.group
@@ -243,7 +215,9 @@ def _apply_gradients(state, trained, gradients, settings):
     return _with_leaves(state.params, new), opt_state
 
 
-def _moving_average(ema, step, params, batch_stats, decay):
+def _moving_average(
+    ema: Any, step: Int[Array, ""], params: Any, batch_stats: Any, decay: float | None
+) -> Any:
     """The moving average after a step; its decay rises to ``decay`` over the first steps.
 
     Written so that a leaf that does not move is its own average, bit for bit.

@@ -91,7 +91,7 @@ def test_every_option_is_a_config_that_builds(monkeypatch):
         seen.append(changed)
         return {"validation": {"top1": 0.5}}
 
-    monkeypatch.setattr("fgjax.run.commands.train", train)
+    monkeypatch.setattr("fgjax.run.train.train", train)
     result = trials.check(options, analyze.short_trainings(config), {"schedule": ()})
     assert len(seen) == len(options) + 1
     assert result["baseline"] == 0.5

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fgjax.analysis import evidence, explain, page
 from fgjax.errors import UserError
-from fgjax.run import analyze, commands
+from fgjax.run import analyze, train
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_runs_are_set_side_by_side(run, monkeypatch):
 def test_one_photo_a_class_without_families_or_parts_and_advice_that_is_tested(
     tmp_path, cache, monkeypatch
 ):
-    monkeypatch.setattr(commands, "train", lambda config, folder: {"validation": {"top1": 0.5}})
+    monkeypatch.setattr(train, "train", lambda config, folder: {"validation": {"top1": 0.5}})
     rng = np.random.default_rng(0)
     for name, shade in (("dark", 60), ("light", 190)):
         for split in ("train", "val"):
@@ -194,4 +194,4 @@ def test_one_photo_a_class_without_families_or_parts_and_advice_that_is_tested(
 
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(UserError, match="there is no run in"):
-        commands.analyze([str(tmp_path / "nothing")])
+        analyze.analyze_runs([str(tmp_path / "nothing")])

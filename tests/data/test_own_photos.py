@@ -5,7 +5,7 @@ import pytest
 import fgjax
 from configs import own_photos
 from fgjax.errors import UserError
-from fgjax.run import commands, experiment
+from fgjax.run import experiment, train
 
 
 def test_it_opens_a_folder_of_photos(tiny_photos):
@@ -30,7 +30,7 @@ def test_arguments_choose_backbone_protocol_and_size():
 def test_it_trains_and_names_a_photo(tiny_photos, tmp_path):
     c = own_photos.get_config("tiny")
     c.data.dir = str(tiny_photos)
-    results = commands.train(c, str(tmp_path / "run"))
+    results = train.train(c, str(tmp_path / "run"))
     assert results["validation"]["n"] == 6
     assert results["validation"]["top1"] > 0.6  # the tiny photos differ in colour
     recogniser = fgjax.load(tmp_path / "run")

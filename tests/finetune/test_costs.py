@@ -88,10 +88,17 @@ def _predicted(phase, info, parameters):
 BACKBONES = ("resnet50", "efficientnet_lite0", "hrnet_w18")
 
 
+EXAMPLE = {
+    "targets": jax.ShapeDtypeStruct((1, CLASSES), np.float32),
+    "label": jax.ShapeDtypeStruct((1,), np.int32),
+    "mask": jax.ShapeDtypeStruct((1,), np.float32),
+}
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_multiply_adds_of_a_step_are_as_predicted(name):
     model, state, info = _model(name)
-    count = phase_cost.of_phases(model, _settings(model, state), CLASSES)
+    count = phase_cost.of_phases(model, _settings(model, state), EXAMPLE)
     parameters = groups.counts(state.params, groups.assign(state.params))
     for phase in PHASES:
         if phase.views:  # the head alone, from stored maps
@@ -103,7 +110,7 @@ def test_multiply_adds_of_a_step_are_as_predicted(name):
 
 def test_a_step_on_smaller_images_costs_less():
     model, state, _ = _model("efficientnet_lite0")
-    count = phase_cost.of_phases(model, _settings(model, state), CLASSES)
+    count = phase_cost.of_phases(model, _settings(model, state), EXAMPLE)
     phase = PHASES[1]
     whole, small = (count(dataclasses.replace(phase, size=size), state) for size in (None, 96))
     assert (small["forward"], small["full"]) == (whole["forward"], whole["full"])

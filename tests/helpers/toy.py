@@ -14,6 +14,7 @@ from fgjax.models import heads, pooling, recognizer
 from fgjax.models.backbones.base import Backbone
 from fgjax.models.context import Context
 from fgjax.models.layers import ConvBN
+from fgjax.ops import losses
 from fgjax.ops.preprocessing import Preprocessing
 from fgjax.training import inputs, objectives
 from fgjax.training import state as training_state
@@ -46,6 +47,14 @@ def initial_state(module, seed=0, ema=False):
     return training_state.initial_state(variables, ema, {})
 
 
+def targets(batch, affine):
+    return losses.one_hot(batch["label"], CLASSES)
+
+
+def smoothed(targets):
+    return losses.smooth_labels(targets, 0.1)
+
+
 def settings(module, state, schedule, steps=5, augmentation=None, **changes):
     """Settings of the first phase, and a state that has entered it."""
     phase = resolve(schedule, steps)[0]
@@ -58,7 +67,7 @@ def settings(module, state, schedule, steps=5, augmentation=None, **changes):
         phase=phase,
         apply=module.apply,
         start=None,
-        prepare=inputs.from_images(augmentation, PREPROCESSING, CLASSES, 0.1)
+        prepare=inputs.from_images(augmentation, PREPROCESSING, targets, smoothed)
         if augmentation
         else None,
         objective=objectives.create("cross_entropy"),

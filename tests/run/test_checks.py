@@ -8,7 +8,7 @@ import pytest
 from configs import cub_bilinear, own_photos, quickstart
 from fgjax import data
 from fgjax.errors import UserError
-from fgjax.run import checks, commands
+from fgjax.run import checks, train
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_misspelt_backbone_ends_before_any_data_function_is_called(monkeypatch
         monkeypatch.setitem(data.load.__globals__["DATASETS"], name, called)
     workdir = tmp_path / "run"
     with pytest.raises(UserError, match="no backbone 'resnet51'; choose one of"):
-        commands.train(cub_bilinear.get_config("resnet51"), str(workdir))
+        train.train(cub_bilinear.get_config("resnet51"), str(workdir))
     assert not workdir.exists()
 
 

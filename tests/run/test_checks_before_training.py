@@ -6,7 +6,8 @@ import pytest
 import small_run
 
 from fgjax.errors import UserError
-from fgjax.run import commands, experiment, scoring
+from fgjax.run import experiment, scoring, train
+from fgjax.tasks.classification import TASK
 from fgjax.training import parallel
 
 
@@ -17,8 +18,8 @@ def attempt(monkeypatch, tmp_path):
     def forbidden(*_):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(commands, "_run", forbidden)
-    return lambda config: commands.train(config, str(tmp_path / "run"))
+    monkeypatch.setattr(train, "_run", forbidden)
+    return lambda config: train.train(config, str(tmp_path / "run"))
 
 
 def test_final_without_a_test_split(attempt, tmp_path):
@@ -45,9 +46,9 @@ def test_a_view_that_is_larger_than_the_canvas(attempt, tmp_path):
 def test_views_that_follow_attention_need_a_network_that_pays_it(tmp_path):
     model = experiment.build_model(small_run.config(tmp_path), 3)
     variables = jax.eval_shape(lambda: model.initialize(0))
-    scoring.check(model, ("center", "flip@1.25"), variables)
+    scoring.check(TASK, model, ("center", "flip@1.25"), variables)
     with pytest.raises(UserError, match="makes no attention maps"):
-        scoring.check(model, ("center", "attention"), variables)
+        scoring.check(TASK, model, ("center", "attention"), variables)
 
 
 def test_any_number_of_devices_shares_any_number_of_images():

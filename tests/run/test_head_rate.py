@@ -9,7 +9,7 @@ import tiny_run
 from fgjax.errors import UserError
 from fgjax.finetune import lengths
 from fgjax.finetune.schedule import resolve
-from fgjax.run import commands, experiment, head_rate
+from fgjax.run import experiment, head_rate, train
 from fgjax.training import checkpoints, parallel
 
 PHASES = resolve(
@@ -109,7 +109,7 @@ def test_features_that_are_all_zero_are_named(cache, monkeypatch):
 
 def test_a_run_goes_on_at_the_rates_that_it_began_with(cache, tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    commands.train(config(cache), str(whole))
+    train.train(config(cache), str(whole))
     save = checkpoints.save
 
     def last_words(manager, state, *rest):
@@ -120,10 +120,10 @@ def test_a_run_goes_on_at_the_rates_that_it_began_with(cache, tmp_path, monkeypa
 
     monkeypatch.setattr(checkpoints, "save", last_words)
     with pytest.raises(KeyboardInterrupt):
-        commands.train(config(cache), str(killed))
+        train.train(config(cache), str(killed))
     monkeypatch.undo()
     monkeypatch.setattr(head_rate, "mean_squared_length", lambda *_: 1.0)  # not asked again
-    commands.train(config(cache), str(killed))
+    train.train(config(cache), str(killed))
     first, second = (json.loads((w / "results.json").read_text()) for w in (whole, killed))
     assert first["params_digest"] == second["params_digest"]
     assert first["phases"]["tune"]["rates"] == second["phases"]["tune"]["rates"]

@@ -11,7 +11,7 @@ import tiny_run
 
 from fgjax import main
 from fgjax.errors import Interrupted
-from fgjax.run import commands, interrupts
+from fgjax.run import analyze, evaluate, interrupts, predict, train
 from fgjax.show import console
 from fgjax.training import checkpoints
 
@@ -28,7 +28,7 @@ def digest(where):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, cache):
     where = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    commands.train(tiny_run.config(cache), str(where))
+    train.train(tiny_run.config(cache), str(where))
     return digest(where)
 
 
@@ -57,11 +57,11 @@ def test_a_stopped_run_goes_on_to_the_same_parameters(
         signalled_at(patched, step, number)
         expected = f"stopped after step {step + 1}; the same command goes on from it"
         with pytest.raises(Interrupted, match=expected):
-            commands.train(tiny_run.config(cache), str(tmp_path))
+            train.train(tiny_run.config(cache), str(tmp_path))
     assert [signal.getsignal(number) for number in interrupts.SIGNALS] == handlers
     assert checkpoints.steps(tmp_path)[-1] == step + 1
     assert not (tmp_path / "run.lock").exists()
-    commands.train(tiny_run.config(cache), str(tmp_path))
+    train.train(tiny_run.config(cache), str(tmp_path))
     assert digest(tmp_path) == uninterrupted
 
 
@@ -90,15 +90,20 @@ def test_ctrl_c_after_the_last_step_is_not_forgotten():
         signalled(signal.SIGINT)
 
 
-@pytest.mark.parametrize("mode", ["train", "evaluate", "predict", "analyze"])
-def test_ctrl_c_in_any_command_is_one_line_and_status_130(monkeypatch, capsys, mode):
+@pytest.mark.parametrize(
+    "function",
+    [train.train, evaluate.evaluate, predict.predict_to_files, analyze.analyze_runs],
+    ids=lambda function: function.__name__,
+)
+def test_ctrl_c_in_any_mode_is_one_line_and_status_130(monkeypatch, capsys, function):
     def interrupted(*_):
         signal.raise_signal(signal.SIGTERM)
 
     def leave(status):
         raise SystemExit(status)
 
-    monkeypatch.setattr(commands, mode, interrupted)
+    mode = function.__module__.rpartition(".")[2]
+    monkeypatch.setattr(f"fgjax.run.{mode}.{function.__name__}", interrupted)
     monkeypatch.setattr(os, "_exit", leave)
     monkeypatch.delitem(sys.modules, "config_config", raising=False)
     flags = ["--config=configs/quickstart.py"] if mode == "train" else []

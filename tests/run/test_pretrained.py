@@ -47,7 +47,8 @@ def make_run(folder, config, scores=(0.5,), asked=None, ema=False):
     info = DatasetInfo("photos", CLASSES, "0")
     workdir.write_recognizer(folder, info, model.preprocessing, asked)
     start = initial_state({"constants": {}, **zeros(model)}, ema, {})
-    with checkpoints.manager(folder, keep_best=config.protocol == "develop") as manager:
+    best_by = "top1" if config.protocol == "develop" else None
+    with checkpoints.manager(folder, best_by) as manager:
         for step, score in enumerate(scores, 1):
             filled = jax.tree.map(lambda leaf, step=step: np.full_like(leaf, step), start.params)
             state = start.replace(step=np.int32(step), params=filled)

@@ -11,7 +11,7 @@ from configs import own_photos
 from fgjax.config import tiny
 from fgjax.data import birds
 from fgjax.models.pooling import POOLINGS, create
-from fgjax.run import commands, experiment
+from fgjax.run import experiment, train
 
 # One species of each family, each in a light of its own, so that a random trunk tells them apart.
 KINDS = [next(s.name for s in birds.SPECIES if s.family == family) for family in birds.FAMILIES]
@@ -69,7 +69,7 @@ def config(photos, pooling):
 @pytest.mark.usefixtures("long_features")
 @pytest.mark.parametrize("pooling", DIFFERENT)
 def test_any_pooling_trains_with_the_schedule_of_another(pooling, photos, tmp_path, capsys):
-    commands.train(config(photos, pooling), str(tmp_path))
+    train.train(config(photos, pooling), str(tmp_path))
     phases = json.loads((tmp_path / "results.json").read_text())["phases"]
     head, end = (phases[name]["validation"]["top1"] for name in ("head", "tune"))
     said = capsys.readouterr().out

@@ -9,7 +9,7 @@ import small_run
 from fgjax import main
 from fgjax.errors import UserError
 from fgjax.evaluation import predictions
-from fgjax.run import commands
+from fgjax.run import evaluate, train
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def run(tmp_path_factory):
     where = tmp_path_factory.mktemp("test_dir")
     small_run.photos(where / "photos" / "train", 10)
     small_run.photos(where / "later", 4)
-    commands.train(config(where), str(where / "run"))
+    train.train(config(where), str(where / "run"))
     return where
 
 
@@ -49,9 +49,9 @@ def test_a_test_folder_is_scored_by_a_run_that_knew_none(run, monkeypatch):
 
 def test_a_run_goes_on_with_another_test_folder(run):
     before = json.loads((run / "run" / "results.json").read_text())["params_digest"]
-    again = commands.train(config(run, test_dir=str(run / "later")), str(run / "run"))
+    again = train.train(config(run, test_dir=str(run / "later")), str(run / "run"))
     assert again["params_digest"] == before
-    commands.evaluate(str(run / "run"), "test")
+    evaluate.evaluate(str(run / "run"), "test")
     assert scored(run)[0] == 12
 
 
@@ -60,13 +60,13 @@ def test_a_run_of_an_earlier_version_knows_no_test_folder(run):
     record = json.loads(path.read_text())
     del record["data"]["test_dir"]
     path.write_text(json.dumps(record))
-    assert "validation" in commands.evaluate(str(run / "run"), "validation")
-    commands.train(config(run), str(run / "run"))
+    assert "validation" in evaluate.evaluate(str(run / "run"), "validation")
+    train.train(config(run), str(run / "run"))
     assert json.loads(path.read_text())["data"]["test_dir"] is None
 
 
 def test_the_protocol_final_scores_the_test_folder(run, tmp_path):
     c = config(run, test_dir=str(run / "later"))
     c.protocol = "final"
-    found = commands.train(c, str(tmp_path / "run"))
+    found = train.train(c, str(tmp_path / "run"))
     assert found["test"]["n"] == 12

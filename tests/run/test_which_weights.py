@@ -11,7 +11,7 @@ from fgjax import analysis
 from fgjax.errors import UserError
 from fgjax.evaluation import predictions
 from fgjax.evaluation.results import params_digest
-from fgjax.run import analyze, chosen, commands, experiment, scoring, workdir
+from fgjax.run import analyze, chosen, evaluate, experiment, scoring, train, workdir
 from fgjax.training import checkpoints, logs
 
 
@@ -20,7 +20,7 @@ def run(tmp_path_factory):
     """Trained on three devices, which cannot share the 64 images of an evaluation equally."""
     where = tmp_path_factory.mktemp("develop")
     folder = small_run.photos(where / "photos", 10)
-    commands.train(small_run.config(folder), str(where / "run"))
+    train.train(small_run.config(folder), str(where / "run"))
     return where / "run"
 
 
@@ -45,7 +45,7 @@ def test_after_training_the_best_step_by_validation_is_what_is_recorded(run):
 
 def test_evaluate_and_load_read_the_weights_that_were_recorded(run, capsys):
     before = results(run)["validation"]
-    after = commands.evaluate(str(run), "validation")["validation"]
+    after = evaluate.evaluate(str(run), "validation")["validation"]
     assert {k: v for k, v in after.items() if k != "images_per_second"} == {
         k: v for k, v in before.items() if k != "images_per_second"
     }
@@ -53,7 +53,7 @@ def test_evaluate_and_load_read_the_weights_that_were_recorded(run, capsys):
         f"validation, step {after['step']} of {max(validated(run))} (best)"
         in capsys.readouterr().out
     )
-    head = chosen.read(run, "develop").variables["params"]["head"]["kernel"]
+    head = chosen.read(run, "develop", "top1").variables["params"]["head"]["kernel"]
     np.testing.assert_array_equal(fgjax.load(run).variables["params"]["head"]["kernel"], head)
 
 
@@ -68,9 +68,9 @@ def test_a_run_whose_scoring_failed_goes_on_and_ends_like_one_that_did_not(
     with monkeypatch.context() as patched:
         patched.setattr(scoring, "predict_split", failing)
         with pytest.raises(OSError, match="the photos are gone"):
-            commands.train(config, str(tmp_path))
+            train.train(config, str(tmp_path))
     assert checkpoints.steps(tmp_path) == [min(validated(run))]
-    commands.train(config, str(tmp_path))
+    train.train(config, str(tmp_path))
     for name in ("step", "top1", "nll"):
         assert results(tmp_path)["validation"][name] == results(run)["validation"][name]
     assert results(tmp_path)["params_digest"] == results(run)["params_digest"]
@@ -92,8 +92,8 @@ def test_each_photo_is_predicted_as_it_was_scored(run):
 
 
 def test_the_test_split_of_a_run_in_develop_is_opened_scored_and_counted(run, capsys):
-    commands.evaluate(str(run), "test")
-    found = commands.evaluate(str(run), "test")
+    evaluate.evaluate(str(run), "test")
+    found = evaluate.evaluate(str(run), "test")
     assert found["evaluations"]["test"] == 2
     assert found["test"]["n"] == 6
     assert found["test"]["step"] == found["validation"]["step"]
@@ -105,7 +105,7 @@ def test_the_test_split_of_a_run_in_develop_is_opened_scored_and_counted(run, ca
 def test_other_views_may_be_asked_for_when_a_run_is_scored(run):
     config = small_run.config(run.parent / "photos")
     config.evaluate.views = ("center", "flip")
-    found = commands.evaluate(str(run), "validation", config)
+    found = evaluate.evaluate(str(run), "validation", config)
     assert found["validation"]["views"] == ["center", "flip"]
 
 
@@ -116,7 +116,7 @@ def test_a_run_on_more_devices_than_there_are_is_scored_on_those(run):
     elsewhere["train"]["devices"] = 64
     path.write_text(json.dumps(elsewhere))
     try:
-        assert commands.evaluate(str(run), "validation")["validation"]["n"] == 6
+        assert evaluate.evaluate(str(run), "validation")["validation"]["n"] == 6
     finally:
         path.write_text(kept)
 
@@ -135,10 +135,10 @@ def test_a_report_counts_the_split_that_it_scores(run, monkeypatch):
 
 def test_a_split_that_cannot_be_there_is_refused_with_the_way_out(run):
     with pytest.raises(UserError, match=r"no validation split: .*'final' .* score --split test"):
-        commands._opened(small_run.config("x", "final"), run, "validation")
+        evaluate._opened(small_run.config("x", "final"), run, "validation")
     config = small_run.config(run.parent / "photos")
     config.data.test_share = 0.0
     with pytest.raises(
         UserError, match=r"photos has no test images; add a folder test, or name one in"
     ):
-        commands._opened(config, run, "test")
+        evaluate._opened(config, run, "test")

@@ -9,7 +9,7 @@ import pytest
 from configs import own_photos
 from fgjax.errors import UserError
 from fgjax.ops.preprocessing import Preprocessing
-from fgjax.run import commands, experiment, workdir
+from fgjax.run import experiment, train, workdir
 from fgjax.training import parallel
 
 
@@ -46,7 +46,7 @@ def run(tmp_path, tiny_photos):
 def refusal(where, c):
     before = content(where)
     with pytest.raises(UserError) as caught:
-        commands.train(c, str(where))
+        train.train(c, str(where))
     assert content(where) == before
     assert "\n" not in str(caught.value)
     return str(caught.value)

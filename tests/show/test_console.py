@@ -105,7 +105,9 @@ def run_progress(terminal, steps, seconds_per_step=1.0, total=30):
     with console.TrainingProgress(total, batch_size=8, console=out) as progress:
         for step in steps:
             clock.now += seconds_per_step
-            progress.update(step, "head" if step <= 10 else "all", loss=1 / step, accuracy=0.5)
+            progress.update(
+                step, "head" if step <= 10 else "all", loss=1 / step, figures={"acc": 0.5}
+            )
     return out.file.getvalue()
 
 
@@ -145,9 +147,9 @@ def test_tracked_yields_the_same_batches(terminal):
 def test_scoring_in_the_middle_of_a_run_keeps_both_bars():
     out = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
     with console.TrainingProgress(2, batch_size=8, console=out) as progress:
-        progress.update(1, "head", loss=1.0, accuracy=0.5)
+        progress.update(1, "head", loss=1.0, figures={"acc": 0.5})
         assert list(console.tracked(range(3), 3, "Scoring", out)) == [0, 1, 2]
-        progress.update(2, "head", loss=0.5, accuracy=0.75)
+        progress.update(2, "head", loss=0.5, figures={"acc": 0.75})
     text = out.file.getvalue()
     assert "Scoring" in text
     assert "2/2 loss 0.500  acc 75.0%" in text

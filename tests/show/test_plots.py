@@ -5,6 +5,7 @@ from matplotlib.patches import Rectangle
 
 from fgjax.errors import UserError
 from fgjax.show import overlay, plots
+from fgjax.tasks.classification import TASK
 
 ROWS = [
     {"step": 1, "time": 0.0, "phase": "head", "loss": 3.0},
@@ -16,7 +17,7 @@ ROWS = [
 
 
 def test_learning_curves_show_what_was_logged(tmp_path):
-    figure = plots.learning_curves(ROWS)
+    figure = plots.learning_curves(ROWS, TASK.panels)
     (axes,) = figure.axes
     assert axes.get_ylabel() == "Loss (nats)"
     training, validation = axes.get_lines()
@@ -31,9 +32,9 @@ def test_learning_curves_show_what_was_logged(tmp_path):
 
 def test_empty_log_is_named():
     with pytest.raises(UserError, match="holds no metric to plot"):
-        plots.learning_curves([])
+        plots.learning_curves([], TASK.panels)
     with pytest.raises(UserError, match="holds no metric to plot"):
-        plots.learning_curves([{"step": 1, "time": 0.0, "phase": "head"}])
+        plots.learning_curves([{"step": 1, "time": 0.0, "phase": "head"}], TASK.panels)
 
 
 def test_confusion_bars_stack_both_directions(tmp_path):

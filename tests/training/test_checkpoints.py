@@ -28,8 +28,8 @@ def state(step=1, width=3, ema=True):
     )
 
 
-def save(where, *states, keep_best=False, scores=()):
-    with checkpoints.manager(where, keep_best) as manager:
+def save(where, *states, best_by=None, scores=()):
+    with checkpoints.manager(where, best_by) as manager:
         for index, one in enumerate(states):
             scored = scores and scores[index] is not None
             checkpoints.save(manager, one, {"seed": 7})
@@ -103,12 +103,12 @@ def test_a_checkpoint_of_another_architecture_is_refused_and_kept(tmp_path):
 
 def test_the_best_and_the_two_latest_are_kept(tmp_path):
     states = [state(step) for step in range(1, 7)]
-    save(tmp_path, *states, keep_best=True, scores=(0.5, 0.9, None, 0.3, None, 0.4))
+    save(tmp_path, *states, best_by="top1", scores=(0.5, 0.9, None, 0.3, None, 0.4))
     assert checkpoints.steps(tmp_path) == [2, 5, 6]
-    assert checkpoints.chosen_step(tmp_path, best=True) == 2
-    assert checkpoints.chosen_step(tmp_path, best=False) == 6
+    assert checkpoints.chosen_step(tmp_path, best_by="top1") == 2
+    assert checkpoints.chosen_step(tmp_path, best_by=None) == 6
 
 
 def test_a_run_without_checkpoints_says_so(tmp_path):
     with pytest.raises(UserError, match="there is no checkpoint in .*train there first"):
-        checkpoints.chosen_step(tmp_path, best=True)
+        checkpoints.chosen_step(tmp_path, best_by="top1")

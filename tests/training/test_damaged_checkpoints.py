@@ -34,7 +34,7 @@ def save_and_wait(where, manager, one, score):
 
 def save(where, scores):
     """A checkpoint with its score for every step."""
-    with checkpoints.manager(where, keep_best=True) as manager:
+    with checkpoints.manager(where, best_by="top1") as manager:
         for step, score in scores.items():
             save_and_wait(where, manager, state(step), score)
 
@@ -73,7 +73,7 @@ DAMAGE = pytest.mark.parametrize("how", ["truncated", "missing"])
 def test_the_next_best_is_used_where_the_best_is_damaged(run, item, how):
     spoil(run, 1, item, how)
     said = []
-    step, items = restoring.chosen(run, True, NAMES, said.append)
+    step, items = restoring.chosen(run, "top1", NAMES, said.append)
     assert step == 3
     np.testing.assert_array_equal(
         items["params"]["head"]["kernel"], state(3).params["head"]["kernel"]
@@ -89,11 +89,11 @@ def test_the_next_best_is_used_where_the_best_is_damaged(run, item, how):
 @pytest.mark.parametrize("item", ["meta", "outcome.json", "params", "_CHECKPOINT_METADATA"])
 def test_a_damaged_checkpoint_that_is_not_used_stops_nothing(run, item, how):
     spoil(run, 2, item, how)
-    assert restoring.chosen(run, True, NAMES, pytest.fail)[0] == 1
-    assert restoring.chosen(run, False, NAMES, pytest.fail)[0] == 3
+    assert restoring.chosen(run, "top1", NAMES, pytest.fail)[0] == 1
+    assert restoring.chosen(run, None, NAMES, pytest.fail)[0] == 3
     back, _ = restoring.restored_state(run, state(0), lambda line: None)
     assert back.step == 3
-    with checkpoints.manager(run, keep_best=True) as manager:
+    with checkpoints.manager(run, best_by="top1") as manager:
         save_and_wait(run, manager, state(4), 0.1)
     assert {1, 3, 4} <= set(checkpoints.steps(run))
 
@@ -112,7 +112,7 @@ def test_where_no_checkpoint_is_whole_one_sentence_says_so_and_all_stay(run):
     for step in (1, 2, 3):
         spoil(run, step, "params", "truncated")
     with pytest.raises(UserError, match="no checkpoint in .* is whole .*another workdir"):
-        restoring.chosen(run, True, NAMES, pytest.fail)
+        restoring.chosen(run, "top1", NAMES, pytest.fail)
     with pytest.raises(UserError, match="no checkpoint in .* is whole .*another workdir") as caught:
         restoring.restored_state(run, state(0), pytest.fail)
     assert "\n" not in str(caught.value)
@@ -121,7 +121,7 @@ def test_where_no_checkpoint_is_whole_one_sentence_says_so_and_all_stay(run):
 
 def test_a_full_disk_is_one_sentence_and_the_earlier_checkpoints_stay(tmp_path):
     save(tmp_path, {1: 0.9, 2: 0.5})
-    with checkpoints.manager(tmp_path, keep_best=True) as manager:
+    with checkpoints.manager(tmp_path, best_by="top1") as manager:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # as if there were no more room
         try:

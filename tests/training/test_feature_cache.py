@@ -7,7 +7,7 @@ import toy
 from fgjax.errors import UserError
 from fgjax.evaluation import results
 from fgjax.models import backbones
-from fgjax.run import commands, feeds
+from fgjax.run import feeds, train
 from fgjax.training import feature_cache, inputs
 
 
@@ -105,13 +105,13 @@ def _config(cache, feature_cache, **changes):
 @pytest.fixture(scope="module")
 def uncached(cache, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uncached")
-    commands.train(_config(cache, "none"), str(folder))
+    train.train(_config(cache, "none"), str(folder))
     return results.read(folder)["params_digest"]
 
 
 @pytest.mark.parametrize("choice", ["memory", "disk"])
 def test_with_and_without_the_cache_a_run_ends_at_the_same_bits(choice, cache, uncached, tmp_path):
-    commands.train(_config(cache, choice), str(tmp_path))
+    train.train(_config(cache, choice), str(tmp_path))
     assert results.read(tmp_path)["params_digest"] == uncached
     # On disk only the last phase's features are left.
     kept = [path.name for path in tmp_path.glob("features/*/*.npy")]
@@ -120,7 +120,7 @@ def test_with_and_without_the_cache_a_run_ends_at_the_same_bits(choice, cache, u
 
 def test_auto_maps_to_disk_what_does_not_fit(cache, uncached, tmp_path, monkeypatch):
     monkeypatch.setattr(feeds, "MEMORY_GIB", 0.0)
-    commands.train(_config(cache, "auto"), str(tmp_path))
+    train.train(_config(cache, "auto"), str(tmp_path))
     assert list(tmp_path.glob("features/*/complete"))
     assert results.read(tmp_path)["params_digest"] == uncached
 
@@ -133,7 +133,7 @@ def test_the_key_tells_apart_what_changes_the_features():
 
 def test_an_unknown_choice_is_named(cache, tmp_path):
     with pytest.raises(UserError, match="'ram'; expected one of auto, memory, disk, none"):
-        commands.train(_config(cache, "ram"), str(tmp_path))
+        train.train(_config(cache, "ram"), str(tmp_path))
 
 
 def test_broken_examples_stand_in_for_their_successors():

@@ -9,6 +9,7 @@ import pytest
 
 from fgjax.errors import UserError
 from fgjax.ops.normalize import l2_normalize
+from fgjax.tasks.classification import measure
 from fgjax.training.objectives import centers as running
 from fgjax.training.objectives.cal import cal, counterfactual_maps
 from fgjax.training.objectives.centers import center_loss, initial_centers, move_centers
@@ -103,7 +104,7 @@ def test_attention_centers_are_compared_on_the_unit_sphere():
 
 def test_wsdan_looks_at_the_image_at_a_crop_and_at_what_is_left():
     passes, params, batch = [], make_params(), make_batch()
-    values, aux = wsdan(center_weight=0.7)(recogniser(passes), params, batch, KEY)
+    values, aux = wsdan(measure, center_weight=0.7).loss(recogniser(passes), params, batch, KEY)
     raw, crop, drop = passes
     assert raw is batch["inputs"]
     assert crop.shape == drop.shape == raw.shape
@@ -126,8 +127,8 @@ def test_wsdan_looks_at_the_image_at_a_crop_and_at_what_is_left():
 def test_cal_adds_the_loss_of_what_attention_contributed():
     params, batch = make_params(), make_batch()
     passes, counterfactuals = [], []
-    plain = cal(effect_weight=0.0)(recogniser(), params, batch, KEY)[0]
-    values, _ = cal(effect_weight=0.8)(recogniser(passes, counterfactuals), params, batch, KEY)
+    plain = cal(effect_weight=0.0).loss(recogniser(), params, batch, KEY)[0]
+    values, _ = cal(effect_weight=0.8).loss(recogniser(passes, counterfactuals), params, batch, KEY)
     assert len(passes) == len(counterfactuals) == 3
     effects = []
     for view, maps in zip(passes, counterfactuals, strict=True):
@@ -151,12 +152,12 @@ def test_counterfactual_maps_are_uniform_and_differ():
 @pytest.mark.parametrize("make", [wsdan, cal, center_loss])
 def test_the_number_of_devices_changes_nothing(make):
     params, batch, objective = make_params(), make_batch(), make()
-    values, aux = objective(recogniser(), params, batch, KEY)
+    values, aux = objective.loss(recogniser(), params, batch, KEY)
     centers = batch.pop("carried")
     shards = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), batch)
 
     def one(shard):
-        values, aux = objective(
+        values, aux = objective.loss(
             recogniser(), params, {**shard, "carried": centers}, KEY, axis_name="data"
         )
         return values, aux.carried["centers"]
@@ -172,7 +173,7 @@ def test_gradients_are_finite_and_reach_every_parameter(make):
     batch, objective = make_batch(), make()
 
     def loss(params):
-        return jnp.mean(objective(recogniser(), params, batch, KEY)[0])
+        return jnp.mean(objective.loss(recogniser(), params, batch, KEY)[0])
 
     for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(make_params())):
         assert np.isfinite(leaf).all()
@@ -181,7 +182,7 @@ def test_gradients_are_finite_and_reach_every_parameter(make):
 
 def test_center_loss_is_the_distance_to_the_own_center():
     params, batch = make_params(), make_batch()
-    values, aux = center_loss(weight=0.5, rate=1.0)(recogniser(), params, batch, KEY)
+    values, aux = center_loss(weight=0.5, rate=1.0).loss(recogniser(), params, batch, KEY)
     outputs, _ = recogniser()(params, batch["inputs"])
     away = np.asarray(outputs.embedding) - batch["carried"]["centers"][batch["label"]]
     expected = nats(outputs.logits, batch["label"]) + 0.5 * 0.5 * np.sum(away**2, -1)
@@ -193,8 +194,8 @@ def test_center_loss_is_the_distance_to_the_own_center():
 def test_what_cannot_be_followed_is_refused_by_a_sentence():
     params, batch = make_params(), make_batch()
     with pytest.raises(UserError, match="follows the attention maps of level conv4, and there are"):
-        wsdan(level="conv4")(recogniser(), params, batch, KEY)
+        wsdan(level="conv4").loss(recogniser(), params, batch, KEY)
     with pytest.raises(
         UserError, match="makes new views of the images, and this phase trains from"
     ):
-        wsdan()(recogniser(), params, {**batch, "inputs": {"conv4": batch["inputs"]}}, KEY)
+        wsdan().loss(recogniser(), params, {**batch, "inputs": {"conv4": batch["inputs"]}}, KEY)

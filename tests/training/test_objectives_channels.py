@@ -69,15 +69,15 @@ def test_mutual_channel_objective_adds_up():
         merged = {"conv5": inputs * params}
         return SimpleNamespace(logits=merged["conv5"].mean((1, 2))[:, :CLASSES], merged=merged), {}
 
-    plain, _ = mutual_channel(discriminality_weight=0.0, diversity_weight=0.0)(
+    plain, _ = mutual_channel(discriminality_weight=0.0, diversity_weight=0.0).loss(
         apply, 1.0, batch, KEY
     )
-    spread, aux = mutual_channel(discriminality_weight=0.0)(apply, 1.0, batch, KEY)
+    spread, aux = mutual_channel(discriminality_weight=0.0).loss(apply, 1.0, batch, KEY)
     np.testing.assert_allclose(spread - plain, 20 * (1 - diversity(x, CLASSES)), rtol=1e-4)
     np.testing.assert_allclose(aux.metrics["diversity"], diversity(x, CLASSES))
 
     def loss(scale):
-        return mutual_channel()(apply, scale, batch, KEY)[0].sum()
+        return mutual_channel().loss(apply, scale, batch, KEY)[0].sum()
 
     check_grads(loss, (jnp.float32(1.3),), 1, ["rev"], 0.02, 0.02, eps=1e-2)
 
@@ -95,8 +95,8 @@ def test_pairwise_confusion_objective_pulls_neighbours_of_different_classes():
     def apply(params, inputs):
         return SimpleNamespace(logits=inputs), "statistics"
 
-    plain, _ = pairwise_confusion(weight=0.0)(apply, {}, batch, KEY)
-    values, aux = pairwise_confusion(weight=2.0)(apply, {}, batch, KEY)
+    plain, _ = pairwise_confusion(weight=0.0).loss(apply, {}, batch, KEY)
+    values, aux = pairwise_confusion(weight=2.0).loss(apply, {}, batch, KEY)
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     distance = np.sum((p[0] - p[1]) ** 2)
     padded = np.sum((p[4] - p[5]) ** 2)

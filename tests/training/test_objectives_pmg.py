@@ -15,6 +15,7 @@ from fgjax.models import heads, merges, pooling, recognizer
 from fgjax.models.context import BATCH_NORM_MODES, Context
 from fgjax.ops import losses
 from fgjax.ops.jigsaw import jigsaw
+from fgjax.tasks.classification import measure
 from fgjax.training import objectives, parallel
 from fgjax.training.objectives.base import example_keys
 from fgjax.training.objectives.pmg import pmg
@@ -51,11 +52,11 @@ def make_params(count=3):
 
 def test_each_objective_is_the_loss_of_its_classifier_on_its_jigsaw():
     params, batch = make_params(), make_batch()
-    steps = pmg(pieces=PIECES, weight=3.0)
+    steps = pmg(measure, pieces=PIECES, weight=3.0)
     assert len(steps) == 3
     views = [jigsaw(example_keys(KEY, BATCH, None), batch["inputs"], n) for n in PIECES]
     for place, view in enumerate([*views, batch["inputs"]]):
-        values, aux = steps[place](apply, params, batch, KEY)
+        values, aux = steps[place].loss(apply, params, batch, KEY)
         logits = np.einsum("bhwc,hwck->bk", view, params[place])
         entropy = -log_softmax(logits.astype(np.float64), -1)[range(BATCH), batch["label"]]
         np.testing.assert_allclose(values, entropy * (3 if place == 2 else 1), rtol=1e-3)
@@ -163,11 +164,11 @@ def test_the_number_of_devices_changes_nothing():
 def test_what_does_not_fit_is_refused_by_a_sentence():
     batch = make_batch()
     with pytest.raises(UserError, match="'pmg' makes new views of the images, and this phase"):
-        pmg()[0](apply, make_params(), batch | {"inputs": {"conv4": 0}}, KEY)
+        pmg()[0].loss(apply, make_params(), batch | {"inputs": {"conv4": 0}}, KEY)
     with pytest.raises(UserError, match="pieces, and data.image_size is 8; choose a multiple of 3"):
-        pmg(pieces=(3, 2))[0](apply, make_params(), batch, KEY)
+        pmg(pieces=(3, 2))[0].loss(apply, make_params(), batch, KEY)
     with pytest.raises(UserError, match="'pmg' has 2 granularities, and the head 4 levels; give"):
-        pmg(pieces=PIECES)[2](apply, make_params(5), batch, KEY)
+        pmg(pieces=PIECES)[2].loss(apply, make_params(5), batch, KEY)
     plain, images = toy.build(), np.zeros((1, 16, 16, 3), np.float32)
     with pytest.raises(UserError, match="set model.head.name to multi_granularity"):
         plain.init(KEY, images, Context(), method="granularities")

@@ -7,7 +7,7 @@ import pytest
 import tiny_run
 
 from fgjax.errors import UserError
-from fgjax.run import commands
+from fgjax.run import train
 from fgjax.training import checkpoints, objectives
 
 CLASSES = 16
@@ -32,7 +32,7 @@ def config(cache, objective, **attention):
     ids=["center_loss", "cal"],
 )
 def test_centres_move_and_are_saved(tmp_path, objective, attention, width):
-    commands.train(config(tmp_path / "cache", objective, **attention), str(tmp_path / "run"))
+    train.train(config(tmp_path / "cache", objective, **attention), str(tmp_path / "run"))
     where = tmp_path / "run"
     centers = checkpoints.read(where, checkpoints.steps(where)[-1])["aux"]["centers"]
     assert centers.shape == (CLASSES, width)
@@ -48,7 +48,7 @@ def test_granularities_train_in_one_run(tmp_path):
     c.model.pooling = {"name": "max", "levels": levels}
     c.model.head = {"name": "multi_granularity", "hidden": 16}
     c.schedule = (dict(name="all", train={"conv3": 0.01, "merge": 0.1, "head": 0.1}),)
-    commands.train(c, str(tmp_path / "run"))
+    train.train(c, str(tmp_path / "run"))
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     logged = [line for line in map(json.loads, lines) if "loss" in line]
     for name in ("accuracy_8x8", "accuracy_4x4", "accuracy_2x2", "accuracy"):
@@ -60,7 +60,7 @@ def test_new_views_cannot_be_made_of_stored_features(tmp_path):
     c.model.attention.levels = ("conv3",)
     c.schedule = (dict(name="head", train={"attention": 0.1, "head": 0.1}, views=("center",)),)
     with pytest.raises(UserError, match="'wsdan' makes new views .* train at least one level"):
-        commands.train(c, str(tmp_path / "run"))
+        train.train(c, str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("name", objectives.OBJECTIVES)

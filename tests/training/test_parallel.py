@@ -7,7 +7,7 @@ import tiny_run
 
 from fgjax.errors import UserError
 from fgjax.evaluation import results
-from fgjax.run import commands
+from fgjax.run import train
 from fgjax.training import parallel
 
 
@@ -44,7 +44,7 @@ def test_every_phase_compiles_its_step_exactly_once(tmp_path, tmp_path_factory, 
     jax.config.update("jax_log_compiles", True)
     try:
         with caplog.at_level(logging.WARNING):
-            commands.train(c, str(tmp_path))
+            train.train(c, str(tmp_path))
     finally:
         jax.config.update("jax_log_compiles", False)
     said = [r.getMessage() for r in caplog.records]

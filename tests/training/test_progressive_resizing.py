@@ -7,7 +7,7 @@ import tiny_run
 
 import fgjax
 from fgjax.evaluation import results
-from fgjax.run import commands
+from fgjax.run import evaluate, train
 from fgjax.training import checkpoints
 
 
@@ -30,7 +30,7 @@ def runs(tmp_path_factory):
     configs = {"full": _config(cache, 64, head=48), "small": _config(cache, 48, tune=64)}
     folders = {name: tmp_path_factory.mktemp(name) for name in configs}
     for name, config in configs.items():
-        commands.train(config, str(folders[name]))
+        train.train(config, str(folders[name]))
     return configs, folders
 
 
@@ -48,7 +48,7 @@ def test_every_score_is_taken_at_the_size_of_the_data(runs):
     for folder, size in zip(runs[1].values(), (64, 48), strict=True):
         found = results.read(folder)
         assert fgjax.load(folder).preprocessing.image_size == size
-        commands.evaluate(str(folder), "test")
+        evaluate.evaluate(str(folder), "test")
         assert results.read(folder)["test"]["nll"] == found["test"]["nll"]
     full, small = (results.read(folder) for folder in runs[1].values())
     assert full["test"]["nll"] != small["test"]["nll"]
@@ -60,6 +60,6 @@ def test_a_run_goes_on_in_the_middle_of_such_a_phase(runs):
     digest = results.read(where)["params_digest"]
     assert checkpoints.steps(where) == [6, 8]
     shutil.rmtree(where / "checkpoints" / "8")
-    commands.train(configs["small"], str(where))
+    train.train(configs["small"], str(where))
     assert checkpoints.steps(where)[-1] == 8
     assert results.read(where)["params_digest"] == digest

@@ -9,7 +9,7 @@ from PIL import Image
 import fgjax
 from fgjax.analysis import subject
 from fgjax.evaluation import results
-from fgjax.run import commands
+from fgjax.run import evaluate, predict, train
 from fgjax.training import feature_cache
 
 SCALES = (1.0, 0.5)
@@ -31,12 +31,12 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, cache):
     where = tmp_path_factory.mktemp("runs")
-    commands.train(config(cache, feature_cache="disk"), str(where))
+    train.train(config(cache, feature_cache="disk"), str(where))
     return where
 
 
 def test_stored_features_of_all_scales_change_no_bit(run, cache, tmp_path):
-    commands.train(config(cache, feature_cache="none"), str(tmp_path))
+    train.train(config(cache, feature_cache="none"), str(tmp_path))
     assert results.read(tmp_path)["params_digest"] == results.read(run)["params_digest"]
     stored = {path.stem for path in (run / "features").rglob("*.npy")}
     assert stored == {"conv3-float32", "conv3@0.5-float32"}
@@ -53,12 +53,12 @@ def test_other_scales_are_another_cache_and_another_cost(run):
 
 def test_what_was_trained_is_scored_and_shown_at_all_scales(run, tmp_path):
     before = results.read(run)["test"]["nll"]
-    commands.evaluate(str(run), "test")
+    evaluate.evaluate(str(run), "test")
     assert results.read(run)["test"]["nll"] == before
     recogniser = fgjax.load(run)
     assert recogniser.model.recognizer.scales == SCALES
     Image.new("RGB", (90, 80), "firebrick").save(tmp_path / "photo.png")
-    commands.predict(str(run), [str(tmp_path / "photo.png")])
+    predict.predict_to_files(str(run), [str(tmp_path / "photo.png")])
     assert list((run / "predictions").glob("*.png"))
 
 

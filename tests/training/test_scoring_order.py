@@ -16,7 +16,7 @@ from fgjax.training.state import initial_state
 SCORES = {2: 0.4, 4: 0.7, 6: 0.6, 8: 0.5, 10: 0.7}
 PHASES = (
     dict(name="first", steps=8, train={"head": 1.0}, patience=1),
-    dict(name="second", steps=4, train={"conv5": 1.0, "head": 0.5}, restore_best=True),
+    dict(name="second", steps=4, train={"conv5": 1.0, "head": 0.5}, restore_best_by="top1"),
 )
 
 
@@ -55,6 +55,8 @@ def session(where, score):
         measure=None,
         cost=lambda *_: {},
         score=lambda phase, state: score(int(state.step)),
+        monitor="top1",
+        chance=float("inf"),
         optimizer=optimizer.create("sgd"),
         assignment={"conv5/kernel": "conv5", "head/kernel": "head"},
         mesh=parallel.make_mesh(1),
@@ -68,7 +70,7 @@ def session(where, score):
         meta={},
     )
     with (
-        checkpoints.manager(where, keep_best=True) as manager,
+        checkpoints.manager(where, best_by="top1") as manager,
         MetricLogger(where, int(state.step), scored=not plan.unscored) as logger,
     ):
         watch = loop.Watch(logger.write, lambda *_: None, ended.append, lambda line: None, bool)
@@ -84,7 +86,7 @@ def outcome(where, state, ended):
         trees.digest(state.params),
         rows,
         ended,
-        checkpoints.chosen_step(where, best=True),
+        checkpoints.chosen_step(where, best_by="top1"),
         checkpoints.steps(where),
         {name: meta[name] for name in ("schedule", "plateau", "score", "unscored")},
     )
@@ -190,4 +192,4 @@ def test_a_record_that_was_cut_short_is_made_again(tmp_path, whole):
 def test_the_best_is_kept_while_it_is_the_best(tmp_path):
     falling = {step: {"top1": 1 - step / 100} for step in SCORES}
     session(tmp_path, lambda step: falling[step] if step != 6 else {"top1": 0.99})
-    assert checkpoints.chosen_step(tmp_path, best=True) == 6
+    assert checkpoints.chosen_step(tmp_path, best_by="top1") == 6

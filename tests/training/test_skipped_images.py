@@ -36,6 +36,9 @@ def _trunk(variables, batch):
     return {"conv5": jnp.asarray(batch["image"], jnp.float32).mean((1, 2), keepdims=True)}
 
 
+DRAWN = {"sampling": "uniform", "annotations": ("label",)}
+
+
 def _drawn(folder, start=0):
     """What a process trains on: the pixels and labels of three batches, from stored features."""
     source = _source()
@@ -50,7 +53,7 @@ def _drawn(folder, start=0):
         folder,
     )
     batches = inputs.cached_batches(
-        stored, source, start, views=1, seed=0, batch_size=COUNT, sampling="uniform"
+        stored, source, start, views=1, seed=0, batch_size=COUNT, **DRAWN
     )
     return [
         (batch["features"]["conv5"][:, 0, 0, 0], batch["label"])
@@ -59,7 +62,7 @@ def _drawn(folder, start=0):
 
 
 def test_images_that_were_skipped_stay_skipped_after_a_restart(tmp_path):
-    options = dict(canvas=32, batch_size=COUNT, sampling="uniform", workers=1)
+    options = dict(canvas=32, batch_size=COUNT, workers=1, **DRAWN)
     images = inputs.viewed_batches(_source(), 0, views=1, seed=0, **options)
     uncached = [(b["image"].mean((1, 2, 3)), b["label"]) for b in itertools.islice(images, 3)]
     runs = [_drawn(folder) for folder in (None, tmp_path / "features" / "key")]

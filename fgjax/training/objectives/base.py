@@ -1,10 +1,12 @@
 """What the objectives share.
 
-An objective is ``(apply, params, batch, key, axis_name=None) -> (losses, Aux)``, a pure function:
+An objective is a pair of pure functions: what it carries at the start, ``init``, and its ``loss``,
+``(apply, params, batch, key, axis_name=None) -> (losses, Aux)``:
 
     apply       (params, inputs, batch_stats=…, method=…) -> (outputs, batch_stats), the recogniser
                 in the phase's context; statistics are threaded from pass to pass
-    batch       inputs, targets [b k], label [b], mask [b], carried
+    batch       inputs, targets, mask [b], carried, and the annotations of the task by their names
+                (of a classification: targets [b k], label [b])
     key         one for the step; what is drawn for an example depends on its place in the batch
     axis_name   the mapped axis under ``jax.pmap``
     losses      [b], one value an example: how they are averaged is the step's business
@@ -16,7 +18,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from fgjax.errors import UserError
@@ -40,18 +41,44 @@ class Aux(NamedTuple):
     carried: dict[str, Any]
 
 
-Objective = Callable[..., tuple[Float[Array, " b"], Aux]]
+Metrics = dict[str, Float[Array, " b"]]
+# (logits, targets) -> what is logged of them, by its name: the task says it.
+Measure = Callable[[Float[Array, "b k"], Float[Array, "b k"]], Metrics]
+
+
+def unmeasured(logits: Float[Array, "b k"], targets: Float[Array, "b k"]) -> Metrics:
+    """Logs nothing but the loss."""
+    del logits, targets
+    return {}
+
+
+def _nothing(outputs: int, features: int) -> dict[str, Any]:
+    del outputs, features
+    return {}
+
+
+class Objective(NamedTuple):
+    """What a step minimises.
+
+    Attributes:
+        loss: (apply, params, batch, key, axis_name=None) -> (losses [b], Aux).
+        init: (outputs of the head, width of the embedding) -> what ``loss`` carries from step to
+            step in ``state.aux``, as it is before the first one.
+    """
+
+    loss: Callable[..., tuple[Float[Array, " b"], Aux]]
+    init: Callable[[int, int], dict[str, Any]] = _nothing
+
+
+def suffixed(metrics: Metrics, suffix: str) -> Metrics:
+    """The metrics of one of several passes."""
+    return {f"{name}_{suffix}": values for name, values in metrics.items()}
 
 
 def example_keys(key: Key[Array, ""], local: int, axis_name: str | None) -> Key[Array, " b"]:
     """A key for each example, the same on however many devices."""
     index = parallel.example_index(local, axis_name)
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-
-
-def correct(logits: Float[Array, "b k"], targets: Float[Array, "b k"]) -> Float[Array, " b"]:
-    """One where the most likely class is the target's."""
-    return (jnp.argmax(logits, -1) == jnp.argmax(targets, -1)).astype(jnp.float32)
 
 
 def images_of(batch: Batch, objective: str) -> Float[Array, "b h w c"]:

@@ -12,12 +12,21 @@ import jax
 from jaxtyping import Array, Float, Key
 
 from fgjax.ops import losses
-from fgjax.training.objectives.base import Apply, Aux, Objective, example_keys
-from fgjax.training.objectives.centers import attention_centers
+from fgjax.training.objectives.base import (
+    Apply,
+    Aux,
+    Measure,
+    Objective,
+    example_keys,
+    unmeasured,
+)
+from fgjax.training.objectives.centers import attention_centers, initial_centers
 from fgjax.training.objectives.wsdan import Range, Views, classify_views, look_again
 
 
 def cal(
+    measure: Measure = unmeasured,
+    /,
     *,
     crop: Range = (0.4, 0.6),
     drop: Range = (0.2, 0.5),
@@ -32,12 +41,12 @@ def cal(
     of the mean cross-entropy of the effects.
     """
 
-    def objective(apply, params, batch, key, axis_name=None):
+    def loss(apply, params, batch, key, axis_name=None):
         for_views, for_maps = jax.random.split(key)
         local = len(batch["label"])
         keys = example_keys(for_views, local, axis_name)
         views, batch_stats = look_again(apply, params, batch, keys, crop, drop, level)
-        values, metrics = classify_views(views, batch)
+        values, metrics = classify_views(views, batch, measure)
         keys = example_keys(for_maps, local, axis_name)
         effect = _effect_loss(apply, params, batch["targets"], views, keys)
         pull, centers = attention_centers(
@@ -52,7 +61,7 @@ def cal(
         metrics = metrics | {"center": pull, "effect": effect}
         return values, Aux(batch_stats, metrics, {**batch["carried"], "centers": centers})
 
-    return objective
+    return Objective(loss, initial_centers)
 
 
 def _effect_loss(

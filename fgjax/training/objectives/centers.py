@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from fgjax.ops import losses
 from fgjax.ops.normalize import l2_normalize
 from fgjax.training import parallel
-from fgjax.training.objectives.base import Aux, Objective, correct
+from fgjax.training.objectives.base import Aux, Measure, Objective, unmeasured
 
 
 def initial_centers(classes: int, features: int) -> dict[str, Float[Array, "k d"]]:
@@ -70,7 +70,9 @@ def attention_centers(
     return values, move_centers(l2_normalize(centers), features, labels, mask, rate, axis_name)
 
 
-def center_loss(*, weight: float = 0.003, rate: float = 0.5) -> Objective:
+def center_loss(
+    measure: Measure = unmeasured, /, *, weight: float = 0.003, rate: float = 0.5
+) -> Objective:
     """Cross-entropy, and ``weight`` times the distance to the class centre (Wen et al., ECCV 2016).
 
     Args:
@@ -78,14 +80,14 @@ def center_loss(*, weight: float = 0.003, rate: float = 0.5) -> Objective:
         rate: α, how far a centre moves to the mean of its class in the batch.
     """
 
-    def objective(apply, params, batch, key, axis_name=None):
+    def loss(apply, params, batch, key, axis_name=None):
         del key
         outputs, batch_stats = apply(params, batch["inputs"])
         centers, labels = batch["carried"]["centers"], batch["label"]
         pull = losses.center_loss(outputs.embedding, centers, labels)
         moved = move_centers(centers, outputs.embedding, labels, batch["mask"], rate, axis_name)
         values = losses.cross_entropy(outputs.logits, batch["targets"]) + weight * pull
-        metrics = {"accuracy": correct(outputs.logits, batch["targets"]), "center": pull}
+        metrics = measure(outputs.logits, batch["targets"]) | {"center": pull}
         return values, Aux(batch_stats, metrics, {**batch["carried"], "centers": moved})
 
-    return objective
+    return Objective(loss, initial_centers)

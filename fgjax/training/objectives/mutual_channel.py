@@ -13,11 +13,16 @@ from jaxtyping import Array, Float, Key
 from fgjax.errors import UserError
 from fgjax.ops import losses
 from fgjax.ops.peak import maximum
-from fgjax.training.objectives.base import Aux, Objective, correct, example_keys
+from fgjax.training.objectives.base import Aux, Measure, Objective, example_keys, unmeasured
 
 
 def mutual_channel(
-    *, level: str = "conv5", discriminality_weight: float = 1.5, diversity_weight: float = 20.0
+    measure: Measure = unmeasured,
+    /,
+    *,
+    level: str = "conv5",
+    discriminality_weight: float = 1.5,
+    diversity_weight: float = 20.0,
 ) -> Objective:
     """Cross-entropy, and the mutual-channel loss of the (merged) map of ``level``.
 
@@ -27,7 +32,7 @@ def mutual_channel(
         diversity_weight: weight of a class's channels having to look at different places.
     """
 
-    def objective(apply, params, batch, key, axis_name=None):
+    def loss(apply, params, batch, key, axis_name=None):
         outputs, batch_stats = apply(params, batch["inputs"])
         targets, x = batch["targets"], _map_of(outputs, level)
         keys = example_keys(key, len(x), axis_name)
@@ -35,10 +40,10 @@ def mutual_channel(
         spread = diversity(x, targets.shape[-1])
         values = losses.cross_entropy(outputs.logits, targets)
         values += discriminality_weight * alone + diversity_weight * (1.0 - spread)
-        metrics = {"accuracy": correct(outputs.logits, targets), "diversity": spread}
+        metrics = measure(outputs.logits, targets) | {"diversity": spread}
         return values, Aux(batch_stats, metrics, batch["carried"])
 
-    return objective
+    return Objective(loss)
 
 
 def _map_of(outputs, level):

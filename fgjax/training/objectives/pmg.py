@@ -20,14 +20,18 @@ from fgjax.ops.jigsaw import jigsaw
 from fgjax.training.objectives.base import (
     Apply,
     Aux,
+    Measure,
     Objective,
-    correct,
     example_keys,
     images_of,
+    suffixed,
+    unmeasured,
 )
 
 
-def pmg(*, pieces: tuple[int, ...] = (8, 4, 2), weight: float = 2.0) -> tuple[Objective, ...]:
+def pmg(
+    measure: Measure = unmeasured, /, *, pieces: tuple[int, ...] = (8, 4, 2), weight: float = 2.0
+) -> tuple[Objective, ...]:
     """One objective for each granularity, and one for the whole image: steps to take in turn.
 
     Every pass moves the batch-norm statistics, as in the authors' code.
@@ -36,33 +40,33 @@ def pmg(*, pieces: tuple[int, ...] = (8, 4, 2), weight: float = 2.0) -> tuple[Ob
         pieces: rows and columns of the jigsaw of each level, fine to coarse.
         weight: of the last step's cross-entropy.
     """
-    steps = [_of_pieces(place, count, len(pieces)) for place, count in enumerate(pieces)]
-    return (*steps, _of_all(len(pieces), weight))
+    steps = [_of_pieces(measure, place, count, len(pieces)) for place, count in enumerate(pieces)]
+    return (*steps, _of_all(measure, len(pieces), weight))
 
 
-def _of_pieces(place: int, count: int, levels: int) -> Objective:
-    def objective(apply, params, batch, key, axis_name=None):
+def _of_pieces(measure: Measure, place: int, count: int, levels: int) -> Objective:
+    def loss(apply, params, batch, key, axis_name=None):
         images, targets = images_of(batch, "pmg"), batch["targets"]
         keys = example_keys(key, len(images), axis_name)
         logits, batch_stats = _logits(apply, params, shuffled(keys, images, count), levels)
-        metrics = {f"accuracy_{count}x{count}": correct(logits[place], targets)}
+        metrics = suffixed(measure(logits[place], targets), f"{count}x{count}")
         return losses.cross_entropy(logits[place], targets), Aux(
             batch_stats, metrics, batch["carried"]
         )
 
-    return objective
+    return Objective(loss)
 
 
-def _of_all(levels: int, weight: float) -> Objective:
-    def objective(apply, params, batch, key, axis_name=None):
+def _of_all(measure: Measure, levels: int, weight: float) -> Objective:
+    def loss(apply, params, batch, key, axis_name=None):
         del key, axis_name
         images, targets = images_of(batch, "pmg"), batch["targets"]
         logits, batch_stats = _logits(apply, params, images, levels)
-        metrics = {"accuracy": correct(functools.reduce(jnp.add, logits), targets)}
+        metrics = measure(functools.reduce(jnp.add, logits), targets)
         values = weight * losses.cross_entropy(logits[-1], targets)
         return values, Aux(batch_stats, metrics, batch["carried"])
 
-    return objective
+    return Objective(loss)
 
 
 def shuffled(keys: Array, images: Float[Array, "b h w c"], pieces: int) -> Array:

@@ -17,13 +17,15 @@ from fgjax.training.objectives.base import (
     Apply,
     Aux,
     Batch,
+    Measure,
     Objective,
-    correct,
     example_keys,
     images_of,
     maps_of,
+    suffixed,
+    unmeasured,
 )
-from fgjax.training.objectives.centers import attention_centers
+from fgjax.training.objectives.centers import attention_centers, initial_centers
 
 Range = tuple[float, float]
 
@@ -37,6 +39,8 @@ class Views(NamedTuple):
 
 
 def wsdan(
+    measure: Measure = unmeasured,
+    /,
     *,
     crop: Range = (0.4, 0.6),
     drop: Range = (0.2, 0.5),
@@ -54,10 +58,10 @@ def wsdan(
         center_rate: β, how far a centre moves to the mean of its class in the batch.
     """
 
-    def objective(apply, params, batch, key, axis_name=None):
+    def loss(apply, params, batch, key, axis_name=None):
         keys = example_keys(key, len(batch["label"]), axis_name)
         views, batch_stats = look_again(apply, params, batch, keys, crop, drop, level)
-        values, metrics = classify_views(views, batch)
+        values, metrics = classify_views(views, batch, measure)
         pull, centers = attention_centers(
             batch["carried"]["centers"],
             views.raw.embedding,
@@ -69,7 +73,7 @@ def wsdan(
         carried = {**batch["carried"], "centers": centers}
         return values + center_weight * pull, Aux(batch_stats, metrics | {"center": pull}, carried)
 
-    return objective
+    return Objective(loss, initial_centers)
 
 
 def look_again(
@@ -96,16 +100,14 @@ def look_again(
 
 
 def classify_views(
-    views: Views, batch: Batch
+    views: Views, batch: Batch, measure: Measure
 ) -> tuple[Float[Array, " b"], dict[str, Float[Array, " b"]]]:
     """Mean cross-entropy of the three views, and what to log."""
     targets = batch["targets"]
     raw, crop, drop = (losses.cross_entropy(view.logits, targets) for view in views)
-    metrics = {
-        "accuracy": correct(views.raw.logits, targets),
-        "accuracy_crop": correct(views.crop.logits, targets),
-        "accuracy_drop": correct(views.drop.logits, targets),
-    }
+    metrics = measure(views.raw.logits, targets)
+    metrics |= suffixed(measure(views.crop.logits, targets), "crop")
+    metrics |= suffixed(measure(views.drop.logits, targets), "drop")
     return (raw + crop + drop) / 3, metrics
 
 
