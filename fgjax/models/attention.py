@@ -188,12 +188,16 @@ class LevelAttention(nn.Module):
 
     preserve_adopted_names = True
 
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels that are attended to; no other is read."""
+        return tuple(str(one.name) for one in self.blocks)
+
     def __call__(self, hierarchy: Hierarchy, ctx: Context) -> tuple[Hierarchy, Hierarchy]:
         """The hierarchy with those levels attended to, and no maps."""
-        levels = [str(at.name) for at in self.blocks]
         attended = {
-            level: at(_level(hierarchy, level), ctx)
-            for level, at in zip(levels, self.blocks, strict=True)
+            level: one(_level(hierarchy, level), ctx)
+            for level, one in zip(self.levels, self.blocks, strict=True)
         }
         return hierarchy | attended, {}
 

@@ -102,6 +102,23 @@ class Recognizer(nn.Module):
         each = [self.backbone(scales.resized(images, scale), ctx) for scale in self.scales]
         return scales.named(each, self.scales)
 
+    def kept_levels(self, start: str) -> tuple[str, ...]:
+        """The maps before ``start`` that the rest of the recognizer reads, at every scale.
+
+        A merge, attention, pooling or head names what it reads by ``levels``; one that does not
+        reads all.
+        """
+        before = self.backbone.before(start)
+        entry = () if start == "merge" else before[-1:]
+        read = {level for part in self._readers() for level in getattr(part, "levels", before)}
+        kept = [level for level in before if level in read or level in entry]
+        return tuple(scales.name(level, scale) for scale in self.scales for level in kept)
+
+    def _readers(self) -> list[nn.Module]:
+        """The parts that read levels of the hierarchy."""
+        parts = (self.merge, self.attention, self.pooling)
+        return [part for part in parts if part is not None]
+
     def reclassify(
         self,
         inputs: tuple[Hierarchy, dict[str, Float[Array, "b h w m"]]],

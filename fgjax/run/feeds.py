@@ -29,7 +29,7 @@ def start_of(model: Model, assignment: Mapping[str, str], phase: Phase) -> str |
     if phase.views is None:
         return None
     trained = groups.levels_of(assignment, phase.groups)
-    return feature_cache.boundary(trained, model.recognizer.backbone)
+    return model.recognizer.backbone.boundary(trained)
 
 
 def compiled_trunk(
@@ -41,7 +41,7 @@ def compiled_trunk(
 
 
 def _trunk(model: Model, views: Sequence[str], start: str) -> feature_cache.Trunk:
-    kept = feature_cache.kept_levels(model.recognizer, start)
+    kept = model.recognizer.kept_levels(start)
 
     def trunk(variables, batch):
         images = inputs.view_images(batch["image"], batch["view"], views, model.preprocessing)
@@ -183,7 +183,7 @@ def _key(config, model, source, phase, state, start) -> str:
         source.info.fingerprint,
         source.names,
         phase.views,
-        feature_cache.kept_levels(model.recognizer, start),
+        model.recognizer.kept_levels(start),
         config.model.dtype,
         model.preprocessing,
         model.canvas,

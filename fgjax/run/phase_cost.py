@@ -14,7 +14,6 @@ from fgjax.finetune.intervals import Interval, Phase
 from fgjax.models.context import Context
 from fgjax.models.cost import multiply_adds
 from fgjax.run.experiment import Model
-from fgjax.training.feature_cache import kept_levels
 from fgjax.training.state import TrainState
 from fgjax.training.step import StepSettings, phase_gradients
 
@@ -72,7 +71,7 @@ def _features(model, start, state, images):
         state.variables,
         images,
     )
-    return {level: hierarchy[level] for level in kept_levels(model.recognizer, start)}
+    return {level: hierarchy[level] for level in model.recognizer.kept_levels(start)}
 
 
 def _gradient_cost(

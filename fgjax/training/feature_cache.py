@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,9 +22,6 @@ from jaxtyping import Bool, Float, Int
 
 from fgjax.errors import UserError
 from fgjax.files import replacing
-from fgjax.models import scales
-from fgjax.models.backbones.base import Backbone
-from fgjax.models.recognizer import Recognizer
 
 Features = dict[str, np.ndarray]  # level -> [n, views, h, w, c]
 Trunk = Callable[[Any, Mapping[str, Any]], Any]  # (variables, batch with image and view) -> maps
@@ -41,32 +38,6 @@ class Stored(NamedTuple):
 
     maps: Features
     readable: Bool[np.ndarray, " n"]
-
-
-def boundary(trained: Collection[str], backbone: Backbone) -> str | None:
-    """Where a pass must start when ``trained`` levels train.
-
-    The first of them, or the next stage before it at which the backbone can be entered; "merge" if
-    the whole backbone is frozen, None if a pass must start from the images.
-    """
-    first = next((level for level in backbone.depths if level in trained), None)
-    if first is None:
-        return "merge"
-    before = backbone.depths[: backbone.depths.index(first) + 1]
-    return next((level for level in reversed(before) if level in backbone.entries), None)
-
-
-def kept_levels(recognizer: Recognizer, start: str) -> tuple[str, ...]:
-    """The levels before ``start`` that the rest of the recogniser reads, at every scale."""
-    levels = recognizer.backbone.levels
-    parts = (recognizer.merge, recognizer.attention, recognizer.pooling)
-    read = {
-        level for part in parts if part is not None for level in getattr(part, "levels", levels)
-    }
-    before = [level for level in levels if start == "merge" or level < start]
-    entry = set() if start == "merge" else {before[-1]}
-    kept = [level for level in before if level in read | entry]
-    return tuple(scales.name(level, scale) for scale in recognizer.scales for level in kept)
 
 
 def key(*parts: Any) -> str:

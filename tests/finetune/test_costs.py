@@ -14,7 +14,7 @@ from fgjax.models import backbones, heads, pooling, recognizer
 from fgjax.models.context import Context
 from fgjax.ops.preprocessing import Preprocessing
 from fgjax.run import phase_cost
-from fgjax.training import feature_cache, objectives
+from fgjax.training import objectives
 from fgjax.training.state import initial_state
 from fgjax.training.step import StepSettings
 from fgjax.vocabulary import LEVELS
@@ -53,7 +53,7 @@ def _settings(model, state):
 
     def settings(phase):
         trained = groups.levels_of(assignment, phase.groups)
-        start = feature_cache.boundary(trained, model.recognizer.backbone) if phase.views else None
+        start = model.recognizer.backbone.boundary(trained) if phase.views else None
         return StepSettings(
             phase=phase,
             apply=model.recognizer.apply,

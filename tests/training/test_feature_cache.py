@@ -2,37 +2,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_run
-import toy
 
 from fgjax.errors import UserError
 from fgjax.evaluation import results
-from fgjax.models import backbones
 from fgjax.run import feeds, train
 from fgjax.training import feature_cache, inputs
-
-
-def test_a_pass_starts_at_the_first_level_that_trains():
-    backbone = toy.build().backbone
-    assert feature_cache.boundary({"conv2", "head"}, backbone) == "conv2"
-    assert feature_cache.boundary({"head", "conv3"}, backbone) == "conv3"
-    assert feature_cache.boundary({"head"}, backbone) == "merge"
-    assert feature_cache.boundary({"conv1"}, backbone) is None
-
-
-def test_a_pass_starts_earlier_where_the_backbone_cannot_be_entered():
-    convnext = backbones.create("convnext_tiny")  # gives no conv2 to go on from
-    assert feature_cache.boundary({"conv3"}, convnext) == "conv2"
-    hrnet = backbones.create("hrnet_w18")  # its hierarchy is none of its stages
-    assert feature_cache.boundary({"conv5"}, hrnet) is None
-    assert feature_cache.boundary({"head"}, hrnet) == "merge"
-
-
-def test_kept_are_the_levels_that_the_rest_reads():
-    module = toy.build(levels=("conv3",))
-    assert feature_cache.kept_levels(module, "merge") == ("conv3",)
-    assert feature_cache.kept_levels(module, "conv3") == ("conv2",)
-    cross = toy.build("bilinear", levels=("conv1", "conv3"))
-    assert feature_cache.kept_levels(cross, "conv3") == ("conv1", "conv2")
 
 
 class Trunk:

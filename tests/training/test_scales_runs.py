@@ -10,7 +10,6 @@ import fgjax
 from fgjax.analysis import subject
 from fgjax.evaluation import results
 from fgjax.run import evaluate, predict, train
-from fgjax.training import feature_cache
 
 SCALES = (1.0, 0.5)
 
@@ -45,8 +44,8 @@ def test_stored_features_of_all_scales_change_no_bit(run, cache, tmp_path):
 def test_other_scales_are_another_cache_and_another_cost(run):
     recognizer = fgjax.load(run).model.recognizer
     single = recognizer.clone(scales=(1.0,))
-    assert feature_cache.kept_levels(recognizer, "conv3") == ("conv2", "conv2@0.5")
-    assert feature_cache.kept_levels(single, "conv3") == ("conv2",)
+    assert recognizer.kept_levels("conv3") == ("conv2", "conv2@0.5")
+    assert single.kept_levels("conv3") == ("conv2",)
     costs = results.read(run)["phases"]["tune"]["multiply_adds"]
     assert 0 < costs["step"] < costs["full"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -49,6 +49,25 @@ class Backbone(nn.Module):
         return tuple(
             name for before, name in itertools.pairwise(self.depths) if before not in self.hidden
         )
+
+    def boundary(self, trained: Collection[str]) -> str | None:
+        """Where a pass must start when the levels in ``trained`` train.
+
+        The first of them, or the next stage before it at which the backbone can be entered;
+        "merge" if the whole backbone is frozen, None if a pass must start from the images.
+        """
+        first = next((level for level in self.depths if level in trained), None)
+        if first is None:
+            return "merge"
+        before = self.depths[: self.depths.index(first) + 1]
+        return next((level for level in reversed(before) if level in self.entries), None)
+
+    def before(self, start: str) -> tuple[str, ...]:
+        """The levels that a pass from ``start`` on does not compute, fine to coarse."""
+        if start == "merge":
+            return self.levels
+        computed = self.depths[self.depths.index(start) :]
+        return tuple(level for level in self.levels if level not in computed)
 
     def stages(
         self, inputs: Float[Array, "b h w 3"] | Stages, ctx: Context, start: str | None = None

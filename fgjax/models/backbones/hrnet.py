@@ -162,12 +162,14 @@ class ClassificationHead(nn.Module):
     A merge: conv5 becomes the 2048 channels that are averaged for the linear classifier.
     """
 
+    levels = ("conv2", "conv3", "conv4", "conv5")
+
     @nn.compact
     def __call__(self, hierarchy: Hierarchy, ctx: Context) -> Hierarchy:
         """The hierarchy with conv5 replaced: (b, h / 32, w / 32, 2048)."""
         y, *coarser = (
             Bottleneck(32 * 2**number, name=f"widen{number}")(hierarchy[level], ctx)
-            for number, level in enumerate(("conv2", "conv3", "conv4", "conv5"))
+            for number, level in enumerate(self.levels)
         )
         for number, x in enumerate(coarser):
             y = x + ConvBN(
