@@ -12,7 +12,7 @@ import ml_collections
 
 from fgjax import data
 from fgjax.errors import UserError
-from fgjax.models import recognizer, weights
+from fgjax.models import assembly, recognizer, weights
 from fgjax.models.context import Context
 from fgjax.ops.preprocessing import Preprocessing
 from fgjax.run import pretrained
@@ -102,7 +102,7 @@ def restore_model(
     if config.model.dtype not in DTYPES:
         raise UserError(f"model.dtype is {config.model.dtype!r}; choose one of {', '.join(DTYPES)}")
     return Model(
-        recognizer.build(config.model, classes, **backbone_options),
+        assembly.build(config.model, classes, **backbone_options),
         _preprocessing(config.data, published),
         DTYPES[config.model.dtype],
         config.model.backbone.name,

@@ -33,6 +33,7 @@ def train(config: Config, folder: str) -> dict[str, Any]:
         UserError: anything that the user can put right.
         Interrupted: Ctrl-C during the training; the state of the last step is saved.
     """
+    workdir.check_config(Path(folder).absolute(), config)
     checks.before_data(config)
     with workdir.claimed(folder) as where:
         return _train(config, where)

@@ -29,13 +29,8 @@ from fgjax.data import DataBundle, DatasetInfo, defaults
 from fgjax.errors import UserError
 from fgjax.files import replacing
 from fgjax.ops.preprocessing import Preprocessing
+from fgjax.run import changes
 from fgjax.training import checkpoints
-
-# Where data and caches lie, on how many devices, and how often one looks, changes no training.
-_FREE_KEYS = {f"data.{key}" for key in ("dir", "test_dir", "cache_dir", "cache", "cache_gib")}
-_FREE_KEYS |= {"data.workers", "data.eval_batch_size"}
-_FREE_KEYS |= {"train.log_steps", "train.feature_cache", "train.devices"}
-_FREE_SECTION = "evaluate."
 
 
 @contextmanager
@@ -79,7 +74,7 @@ def check_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
                 "another workdir"
             )
     old, new = _recorded(workdir), json.loads(config.to_json())
-    if changed := _differences(old, new):
+    if changed := changes.between(old, new):
         raise UserError(
             f"{workdir} holds a run with another config: {'; '.join(changed)}; "
             "use that config to resume it, or another workdir"
@@ -147,25 +142,6 @@ def _named(classes: Sequence[str]) -> str:
     shown = ", ".join(map(repr, classes[:5]))
     more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
     return f"{shown}{more} {'is' if len(classes) == 1 else 'are'}"
-
-
-def _differences(old: Mapping, new: Mapping) -> list[str]:
-    old, new = _flat(old), _flat(new)
-    return [
-        f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
-        for key in sorted(old | new)
-        if old.get(key) != new.get(key) and not (key in _FREE_KEYS or key.startswith(_FREE_SECTION))
-    ]
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, Mapping) or not tree:
-        return {prefix: tree}
-    return {
-        path: leaf
-        for key, value in tree.items()
-        for path, leaf in _flat(value, f"{prefix}.{key}" if prefix else key).items()
-    }
 
 
 def read_config(workdir: Path) -> ml_collections.ConfigDict:

@@ -16,7 +16,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from fgjax.errors import UserError
-from fgjax.models import attention, backbones, heads, merges, pooling, recognizer, scales
+from fgjax.models import assembly, attention, backbones, heads, merges, pooling, scales
 from fgjax.models.context import BATCH_NORM_MODES, Context
 from fgjax.ops import losses
 from fgjax.vocabulary import GROUPS, LEVELS
@@ -144,7 +144,7 @@ def build(case):
         "head": head,
         "scales": SCALES[case.scales],
     }
-    return recognizer.build(model, CLASSES)
+    return assembly.build(model, CLASSES)
 
 
 def image_shape(scale):

@@ -9,7 +9,7 @@ from jax.test_util import check_grads
 
 from fgjax.config import model
 from fgjax.errors import UserError
-from fgjax.models import recognizer, scales
+from fgjax.models import assembly, scales
 from fgjax.models.backbones.base import Backbone
 from fgjax.models.context import BATCH_NORM_MODES, Context
 from fgjax.models.layers import ConvBN
@@ -25,7 +25,7 @@ IMAGES = np.random.default_rng(0).normal(size=(2, 71, 65, 3)).astype(np.float32)
 def build(scales=TWO, pool="average", levels=("conv3",), options=None, **parts):
     """On three levels of one convolution each, smooth for the sake of finite differences."""
     pooling = {"name": pool, "levels": levels, **(options or {})}
-    built = recognizer.build(model(pooling=pooling, scales=scales, **parts), classes=4)
+    built = assembly.build(model(pooling=pooling, scales=scales, **parts), classes=4)
     widths = {"conv1": 4, "conv2": 6, "conv3": 8}
     stages = [
         ConvBN(width, 5, 3, activation=nn.gelu, name=level, parent=None)
