@@ -22,7 +22,9 @@ from fgjax.run import experiment, train, trained, workdir
 SHORT = 24.0
 
 
-def analyze_runs(folders: Sequence[str], config: Config | None, check: bool) -> dict[str, Any]:
+def analyze_runs(
+    folders: Sequence[str], config: Config | None = None, check: bool = False
+) -> dict[str, Any]:
     """Write ``FOLDER/report`` for every folder; the first report sets all of them side by side.
 
     Args:

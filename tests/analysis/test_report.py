@@ -157,7 +157,7 @@ def test_runs_are_set_side_by_side(run, monkeypatch):
     folder, content = run
     asked = {}
     monkeypatch.setattr(
-        analyzing, "_analyze", lambda where, config, check, beside: asked.update({where: beside})
+        analyze, "_analyze", lambda where, config, check, beside: asked.update({where: beside})
     )
     analyze.analyze_runs([str(folder.parent.parent / "new"), str(folder.parent)], None, False)
     (beside,) = asked.values()  # the report that is there is not made again

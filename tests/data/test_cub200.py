@@ -126,11 +126,11 @@ def drop_last_line(path):
         ),
         (
             lambda folder: (folder / "bounding_boxes.txt").write_text("1 2 3\n"),
-            "Line 1 of .*bounding_boxes.txt has 3 columns and should have 5",
+            "line 1 of .*bounding_boxes.txt has 3 columns and should have 5",
         ),
         (
             lambda folder: (folder / "bounding_boxes.txt").write_text("1 2 3 wide 5\n"),
-            "Line 1 of .*bounding_boxes.txt should hold numbers .*'wide'.*; restore",
+            "line 1 of .*bounding_boxes.txt should hold numbers .*'wide'.*; restore",
         ),
         (
             lambda folder: (folder / "images/003.Ivory_Gull/Ivory_Gull_0002_2.jpg").unlink(),
