@@ -8,7 +8,7 @@ from fgjax.errors import UserError
 from fgjax.tasks import classification
 from fgjax.tasks.base import Task
 
-TASKS = {"classification": classification.TASK}
+TASKS: dict[str, Task] = {"classification": classification.TASK}
 
 
 def resolve(name: str) -> Task:
