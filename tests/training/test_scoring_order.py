@@ -16,7 +16,7 @@ from fgjax.training.state import initial_state
 SCORES = {2: 0.4, 4: 0.7, 6: 0.6, 8: 0.5, 10: 0.7}
 PHASES = (
     dict(name="first", steps=8, train={"head": 1.0}, patience=1),
-    dict(name="second", steps=4, train={"conv5": 1.0, "head": 0.5}, restore_best_by="top1"),
+    dict(name="second", steps=4, train={"conv5": 1.0, "head": 0.5}, restore_best=True),
 )
 
 
