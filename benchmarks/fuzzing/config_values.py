@@ -64,8 +64,9 @@ def replace(rng: np.random.Generator, tree: Any) -> None:
     """Replace, add or remove one key."""
     leaves = leaves_of(tree)
     path, _ = leaves[rng.integers(len(leaves))]
-    if rng.random() < 0.4:
-        path = [one for one, _ in leaves if one[-1] in TABLES][rng.integers(len(TABLES))]
+    named = [one for one, _ in leaves if one[-1] in TABLES]
+    if rng.random() < 0.4 and named:
+        path = named[rng.integers(len(TABLES)) % len(named)]
     elif len(path) > 1 and rng.random() < 0.2:
         path = path[:-1]
     node = tree
